@@ -1,0 +1,227 @@
+#include "rushes/chunk/chunk.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <set>
+
+#include "arrow/buffer.h"
+#include "arrow/builder.h"
+#include "arrow/compute/exec.h"
+#include "arrow/datum.h"
+#include "arrow/util/byte_size.h"
+#include "rushes/chunk/metadata.h"
+
+namespace rushes {
+namespace {
+
+// List(item: T, nullable), whatever the child was called.
+std::shared_ptr<arrow::DataType> CanonicalListType(const arrow::DataType& list) {
+  return arrow::list(arrow::field("item", list.field(0)->type(), /*nullable=*/true));
+}
+
+// Row positions in ascending row id order, stable.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> SortByRowId(const std::shared_ptr<arrow::RecordBatch>& batch, const uint8_t* row_ids) {
+  std::vector<int64_t> order(static_cast<size_t>(batch->num_rows()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return std::memcmp(row_ids + a * 16, row_ids + b * 16, 16) < 0; });
+  arrow::Int64Builder builder;
+  ARROW_RETURN_NOT_OK(builder.AppendValues(order));
+  ARROW_ASSIGN_OR_RAISE(auto indices, builder.Finish());
+  ARROW_ASSIGN_OR_RAISE(auto sorted, arrow::compute::CallFunction("take", {batch, indices}));
+  return sorted.record_batch();
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<const ChunkSchema>> ChunkSchema::Make(std::shared_ptr<arrow::Schema> arrow_schema) {
+  const auto entity = FindMetadata(arrow_schema->metadata(), kMetaEntityPath);
+  if (!entity) return arrow::Status::Invalid("a chunk schema needs the metadata \"", kMetaEntityPath, "\"");
+  std::shared_ptr<ChunkSchema> schema(new ChunkSchema());
+  schema->entity_ = EntityPath::Parse(*entity);
+  const std::string where = " in a chunk of " + schema->entity_.text();
+
+  int row_id_columns = 0;
+  std::set<std::string> names;
+  arrow::FieldVector fields = arrow_schema->fields();
+  bool renamed = false;
+  for (auto& field : fields) {
+    const auto kind = FieldKindOf(field->metadata());
+    if (!kind) {
+      return arrow::Status::Invalid("column \"", field->name(), "\"", where, " has the unknown kind \"",
+                                    *FindMetadata(field->metadata(), kMetaKind), "\"");
+    }
+    switch (*kind) {
+      case FieldKind::kRowId: {
+        if (!schema->timelines_.empty() || !schema->columns_.empty()) {
+          return arrow::Status::Invalid("the row id column \"", field->name(), "\"", where, " must come first");
+        }
+        const auto& type = *field->type();
+        if (type.id() != arrow::Type::FIXED_SIZE_BINARY ||
+            static_cast<const arrow::FixedSizeBinaryType&>(type).byte_width() != RowId::kNumBytes) {
+          return arrow::Status::Invalid("the row id column", where, " must be fixed_size_binary[16], not ", type.ToString());
+        }
+        ++row_id_columns;
+        break;
+      }
+      case FieldKind::kIndex: {
+        if (!schema->columns_.empty()) {
+          return arrow::Status::Invalid("index column \"", field->name(), "\"", where, " must come before the components");
+        }
+        Timeline timeline;
+        timeline.name = FindMetadata(field->metadata(), kMetaIndexName).value_or(field->name());
+        if (timeline.name.empty()) return arrow::Status::Invalid("an index column", where, " has no name");
+        ARROW_ASSIGN_OR_RAISE(timeline.type, TimeTypeFromArrow(*field->type()));
+        if (timeline.type != TimeType::kSequence) {
+          const auto unit = timeline.type == TimeType::kDuration
+                                ? static_cast<const arrow::DurationType&>(*field->type()).unit()
+                                : static_cast<const arrow::TimestampType&>(*field->type()).unit();
+          if (unit != arrow::TimeUnit::NANO) {
+            return arrow::Status::Invalid("index column \"", timeline.name, "\"", where, " must count nanoseconds, not ",
+                                          field->type()->ToString());
+          }
+        }
+        if (!names.insert("\1" + timeline.name).second) {
+          return arrow::Status::Invalid("index column \"", timeline.name, "\" appears twice", where);
+        }
+        schema->timelines_.push_back(std::move(timeline));
+        break;
+      }
+      case FieldKind::kComponent: {
+        ChunkColumn column;
+        const auto& metadata = field->metadata();
+        column.descriptor.component = FindMetadata(metadata, kMetaComponent).value_or("");
+        if (column.descriptor.component.empty()) column.descriptor.component = field->name();
+        if (column.descriptor.component.empty()) return arrow::Status::Invalid("a component column", where, " has no name");
+        column.descriptor.archetype = FindMetadata(metadata, kMetaArchetype);
+        column.descriptor.component_type = FindMetadata(metadata, kMetaComponentType);
+        if (field->type()->id() != arrow::Type::LIST) {
+          return arrow::Status::Invalid("component \"", column.descriptor.component, "\"", where, " must be a list, not ",
+                                        field->type()->ToString());
+        }
+        if (!names.insert("\2" + column.descriptor.component).second) {
+          return arrow::Status::Invalid("component \"", column.descriptor.component, "\" appears twice", where);
+        }
+        column.type = CanonicalListType(*field->type());
+        if (!column.type->Equals(*field->type(), /*check_metadata=*/true)) {
+          field = field->WithType(column.type);
+          renamed = true;
+        } else {
+          column.type = field->type();
+        }
+        schema->columns_.push_back(std::move(column));
+        break;
+      }
+    }
+  }
+  if (row_id_columns != 1) {
+    return arrow::Status::Invalid("a chunk has one row id column, not ", row_id_columns, where);
+  }
+  if (renamed) arrow_schema = arrow::schema(std::move(fields), arrow_schema->metadata());
+  schema->arrow_schema_ = std::move(arrow_schema);
+  return schema;
+}
+
+int ChunkSchema::TimelineIndex(std::string_view name) const {
+  for (size_t i = 0; i < timelines_.size(); ++i) {
+    if (timelines_[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int ChunkSchema::ColumnIndex(std::string_view component) const {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (columns_[i].descriptor.component == component) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchema> schema, std::shared_ptr<arrow::RecordBatch> batch) {
+  const auto fail = [&](auto&&... words) {
+    return arrow::Status::Invalid("chunk ", id.ToHex(), " of ", schema->entity().text(), ": ", words...);
+  };
+  const auto& arrow_schema = schema->arrow_schema();
+  if (batch->num_columns() != arrow_schema->num_fields()) {
+    return fail("has ", batch->num_columns(), " columns where its schema has ", arrow_schema->num_fields());
+  }
+  // Offsets, validity bitmaps and text come from outside: nothing below may read beyond a buffer.
+  if (const auto status = batch->ValidateFull(); !status.ok()) return fail(status.message());
+
+  const auto row_id_field = batch->column_data(0);
+  if (row_id_field->type->id() != arrow::Type::FIXED_SIZE_BINARY) return fail("row ids have type ", row_id_field->type->ToString());
+  const int64_t num_rows = batch->num_rows();
+  const uint8_t* row_ids = num_rows == 0 ? nullptr : row_id_field->buffers[1]->data() + row_id_field->offset * RowId::kNumBytes;
+  for (int64_t i = 1; i < num_rows; ++i) {
+    if (std::memcmp(row_ids + (i - 1) * 16, row_ids + i * 16, 16) > 0) {
+      ARROW_ASSIGN_OR_RAISE(auto sorted, SortByRowId(batch, row_ids));
+      return Make(id, std::move(schema), std::move(sorted));
+    }
+  }
+
+  std::shared_ptr<Chunk> chunk(new Chunk());
+  chunk->id_ = id;
+  chunk->num_rows_ = num_rows;
+  chunk->row_ids_ = row_ids;
+  int position = 1;
+  bool relabelled = false;
+  arrow::ArrayVector columns = batch->columns();
+  for (const Timeline& timeline : schema->timelines()) {
+    const auto& data = columns[position]->data();
+    if (data->type->id() != arrow_schema->field(position)->type()->id()) {
+      return fail("index column \"", timeline.name, "\" has type ", data->type->ToString());
+    }
+    if (data->GetNullCount() != 0) return fail("index column \"", timeline.name, "\" has nulls");
+    const int64_t* times = num_rows == 0 ? nullptr : data->GetValues<int64_t>(1);
+    bool sorted = true, has_static_marker = false;
+    for (int64_t i = 0; i < num_rows; ++i) {
+      sorted &= i == 0 || times[i - 1] <= times[i];
+      has_static_marker |= times[i] < kMinTime;
+    }
+    if (has_static_marker) {
+      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> clamped, arrow::AllocateBuffer(num_rows * 8));
+      auto* out = reinterpret_cast<int64_t*>(clamped->mutable_data());
+      for (int64_t i = 0; i < num_rows; ++i) out[i] = std::max(times[i], kMinTime);
+      columns[position] = arrow::MakeArray(arrow::ArrayData::Make(data->type, num_rows, {nullptr, clamped}, 0));
+      times = out;
+      relabelled = true;
+    }
+    chunk->times_.push_back(times);
+    chunk->times_sorted_.push_back(sorted);
+    ++position;
+  }
+  for (const ChunkColumn& column : schema->columns()) {
+    const auto& data = columns[position]->data();
+    if (data->type->id() != arrow::Type::LIST) return fail("component \"", column.descriptor.component, "\" is not a list");
+    if (data->type.get() != column.type.get() && !data->type->Equals(*column.type, /*check_metadata=*/true)) {
+      const auto& child = static_cast<const arrow::ListType&>(*data->type).value_type();
+      if (!child->Equals(*static_cast<const arrow::ListType&>(*column.type).value_type())) {
+        return fail("component \"", column.descriptor.component, "\" has type ", data->type->ToString(), " where its schema has ",
+                    column.type->ToString());
+      }
+      auto copy = data->Copy();
+      copy->type = column.type;
+      columns[position] = arrow::MakeArray(copy);
+      relabelled = true;
+    }
+    chunk->columns_.push_back(std::static_pointer_cast<arrow::ListArray>(columns[position]));
+    ++position;
+  }
+  chunk->byte_size_ = arrow::util::TotalBufferSize(*batch);
+  chunk->batch_ = relabelled ? arrow::RecordBatch::Make(arrow_schema, num_rows, columns) : std::move(batch);
+  chunk->schema_ = std::move(schema);
+  return chunk;
+}
+
+std::shared_ptr<arrow::RecordBatch> Chunk::ToRecordBatch() const {
+  auto metadata = schema_->arrow_schema()->metadata() ? schema_->arrow_schema()->metadata()->Copy() : arrow::key_value_metadata({}, {});
+  const std::string id = "chunk_" + id_.ToHex();
+  if (const int at = metadata->FindKey(kMetaChunkId); at >= 0) {
+    ARROW_UNUSED(metadata->Set(kMetaChunkId, id));
+  } else {
+    metadata->Append(kMetaChunkId, id);
+  }
+  return arrow::RecordBatch::Make(schema_->arrow_schema()->WithMetadata(metadata), num_rows_, batch_->columns());
+}
+
+}  // namespace rushes

@@ -1,0 +1,182 @@
+#include "rushes/chunk/chunk_ipc.h"
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "arrow/io/memory.h"
+#include "arrow/ipc/dictionary.h"
+#include "arrow/ipc/message.h"
+#include "arrow/ipc/options.h"
+#include "arrow/ipc/reader.h"
+#include "arrow/ipc/writer.h"
+#include "rushes/chunk/metadata.h"
+#include "rushes/chunk/migration.h"
+#include "rushes/chunk/mutex.h"
+
+namespace rushes {
+namespace {
+
+constexpr std::string_view kChunkPrefix = "chunk_";
+constexpr size_t kHexDigits = 32;
+
+// The id in a schema message: position of its 32 hex digits after the last `chunk_`.
+struct IdPosition {
+  size_t offset;
+  ChunkId id;
+};
+
+std::optional<IdPosition> FindChunkId(std::string_view schema_message) {
+  const size_t at = schema_message.rfind(kChunkPrefix);
+  if (at == std::string_view::npos || at + kChunkPrefix.size() + kHexDigits > schema_message.size()) return std::nullopt;
+  const size_t digits = at + kChunkPrefix.size();
+  const auto id = ChunkId::FromHex(schema_message.substr(digits, kHexDigits));
+  if (!id.ok()) return std::nullopt;
+  return IdPosition{digits, *id};
+}
+
+arrow::Result<ChunkId> ParseChunkId(const std::shared_ptr<const arrow::KeyValueMetadata>& metadata) {
+  const auto text = FindMetadata(metadata, kMetaChunkId);
+  if (!text) return arrow::Status::Invalid("a chunk schema needs the metadata \"", kMetaChunkId, "\"");
+  std::string_view hex = *text;
+  if (hex.starts_with(kChunkPrefix)) hex.remove_prefix(kChunkPrefix.size());
+  auto id = ChunkId::FromHex(hex);
+  if (!id.ok()) return id.status().WithMessage("chunk id: ", id.status().message());
+  return *id;
+}
+
+// Length of the encapsulated message at the start of `bytes`: marker, size, flatbuffer. 0 if there is none.
+size_t MessageLength(std::string_view bytes) {
+  if (bytes.size() < 8) return 0;
+  uint32_t marker, length;
+  std::memcpy(&marker, bytes.data(), 4);
+  std::memcpy(&length, bytes.data() + 4, 4);
+  if (marker != 0xFFFFFFFFu || length == 0 || length > bytes.size() - 8) return 0;
+  return 8 + static_cast<size_t>(length);
+}
+
+const arrow::ipc::IpcReadOptions& ReadOptions() {
+  static const arrow::ipc::IpcReadOptions kOptions = [] {
+    auto options = arrow::ipc::IpcReadOptions::Defaults();
+    options.use_threads = false;
+    return options;
+  }();
+  return kOptions;
+}
+
+}  // namespace
+
+struct ChunkDecoder::Impl {
+  struct Entry {
+    std::shared_ptr<arrow::Schema> raw;           // as in the message
+    std::shared_ptr<const ChunkSchema> schema;    // null: the batch needs migration
+    bool has_dictionaries = false;
+  };
+
+  size_t max_entries;
+  Mutex mutex;
+  // Key: the schema message with the digits of the chunk id zeroed. Cleared when full: schemas in use come back at once.
+  std::unordered_map<std::string, std::shared_ptr<const Entry>> entries RUSHES_GUARDED_BY(mutex);
+
+  arrow::Result<std::shared_ptr<const Entry>> ReadSchema(std::string_view message) {
+    arrow::io::BufferReader reader(std::make_shared<arrow::Buffer>(message));
+    arrow::ipc::DictionaryMemo memo;
+    auto entry = std::make_shared<Entry>();
+    ARROW_ASSIGN_OR_RAISE(entry->raw, arrow::ipc::ReadSchema(&reader, &memo));
+    entry->has_dictionaries = memo.fields().num_fields() > 0;
+    if (IsCurrentSchema(*entry->raw)) {
+      ARROW_ASSIGN_OR_RAISE(entry->schema, ChunkSchema::Make(entry->raw));
+    }
+    return entry;
+  }
+
+  arrow::Result<std::shared_ptr<const Entry>> Lookup(std::string_view message, size_t id_offset) {
+    std::string key(message);
+    std::memset(key.data() + id_offset, '0', kHexDigits);
+    {
+      MutexLock lock(mutex);
+      if (const auto it = entries.find(key); it != entries.end()) return it->second;
+    }
+    ARROW_ASSIGN_OR_RAISE(auto entry, ReadSchema(message));
+    MutexLock lock(mutex);
+    if (entries.size() >= max_entries) entries.clear();
+    return entries.emplace(std::move(key), std::move(entry)).first->second;
+  }
+};
+
+ChunkDecoder::ChunkDecoder(size_t max_cached_schemas) : impl_(std::make_unique<Impl>()) {
+  impl_->max_entries = std::max<size_t>(1, max_cached_schemas);
+}
+ChunkDecoder::~ChunkDecoder() = default;
+
+ChunkDecoder& ChunkDecoder::Default() {
+  static ChunkDecoder* const kDecoder = new ChunkDecoder();
+  return *kDecoder;
+}
+
+arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payload) {
+  const std::string_view bytes(*payload);
+  const size_t schema_length = MessageLength(bytes);
+  if (schema_length == 0) return arrow::Status::Invalid("a chunk's payload does not begin with an Arrow schema message");
+  const std::string_view schema_message = bytes.substr(0, schema_length);
+
+  const auto position = FindChunkId(schema_message);
+  std::shared_ptr<const Impl::Entry> entry;
+  ChunkId id;
+  if (position) {
+    ARROW_ASSIGN_OR_RAISE(entry, impl_->Lookup(schema_message, position->offset));
+    id = position->id;
+  } else {
+    ARROW_ASSIGN_OR_RAISE(entry, impl_->ReadSchema(schema_message));
+    ARROW_ASSIGN_OR_RAISE(id, ParseChunkId(entry->raw->metadata()));
+  }
+
+  std::shared_ptr<arrow::RecordBatch> batch;
+  if (entry->has_dictionaries) {
+    arrow::io::BufferReader reader(payload);
+    ARROW_ASSIGN_OR_RAISE(auto stream, arrow::ipc::RecordBatchStreamReader::Open(&reader, ReadOptions()));
+    ARROW_RETURN_NOT_OK(stream->ReadNext(&batch));
+    if (batch == nullptr) return arrow::Status::Invalid("chunk ", id.ToHex(), " holds no record batch");
+  } else {
+    arrow::io::BufferReader reader(arrow::SliceBuffer(payload, static_cast<int64_t>(schema_length)));
+    ARROW_ASSIGN_OR_RAISE(auto message, arrow::ipc::ReadMessage(&reader));
+    if (message == nullptr || message->type() != arrow::ipc::MessageType::RECORD_BATCH) {
+      return arrow::Status::Invalid("chunk ", id.ToHex(), " holds no record batch");
+    }
+    arrow::ipc::DictionaryMemo memo;
+    ARROW_ASSIGN_OR_RAISE(batch, arrow::ipc::ReadRecordBatch(*message, entry->raw, &memo, ReadOptions()));
+  }
+  if (entry->schema != nullptr) return Chunk::Make(id, entry->schema, std::move(batch));
+  if (const auto status = batch->ValidateFull(); !status.ok()) {
+    return status.WithMessage("chunk ", id.ToHex(), ": ", status.message());
+  }
+  // The cached schema may carry another chunk's id.
+  auto metadata = batch->schema()->metadata() ? batch->schema()->metadata()->Copy() : arrow::key_value_metadata({}, {});
+  ARROW_UNUSED(metadata->Set(kMetaChunkId, "chunk_" + id.ToHex()));
+  return ChunkFromRecordBatch(batch->ReplaceSchemaMetadata(metadata));
+}
+
+arrow::Result<ChunkPtr> ChunkFromRecordBatch(const std::shared_ptr<arrow::RecordBatch>& batch) {
+  std::shared_ptr<arrow::RecordBatch> current = batch;
+  if (!IsCurrentSchema(*batch->schema())) {
+    ARROW_ASSIGN_OR_RAISE(current, MigrateBatch(batch));
+  }
+  ARROW_ASSIGN_OR_RAISE(const ChunkId id, ParseChunkId(current->schema()->metadata()));
+  ARROW_ASSIGN_OR_RAISE(auto schema, ChunkSchema::Make(current->schema()));
+  return Chunk::Make(id, std::move(schema), std::move(current));
+}
+
+arrow::Result<std::shared_ptr<arrow::Buffer>> EncodeChunk(const Chunk& chunk) {
+  const auto batch = chunk.ToRecordBatch();
+  ARROW_ASSIGN_OR_RAISE(auto sink, arrow::io::BufferOutputStream::Create(chunk.byte_size() + 4096));
+  auto options = arrow::ipc::IpcWriteOptions::Defaults();
+  options.use_threads = false;
+  ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::MakeStreamWriter(sink, batch->schema(), options));
+  ARROW_RETURN_NOT_OK(writer->WriteRecordBatch(*batch));
+  ARROW_RETURN_NOT_OK(writer->Close());
+  return sink->Finish();
+}
+
+}  // namespace rushes

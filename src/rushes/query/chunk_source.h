@@ -1,0 +1,93 @@
+// The one seam between storage and the query engine: where chunks come from.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arrow/result.h"
+#include "rushes/chunk/chunk.h"
+#include "rushes/chunk/dataset_schema.h"
+
+namespace rushes {
+
+// Which chunks a query needs. All parts are conjunctive.
+struct ChunkSelection {
+  enum class Mode {
+    kAll,      // every chunk of the entities, also static, superseded and on other timelines
+    kStatic,   // static chunks only
+    kRange,    // winning static chunks, and those with `timeline` that overlap [start, end]
+    kSamples,  // winning static chunks, and those that hold or (latest_at) precede a sample of their segment
+  };
+  Mode mode = Mode::kAll;
+  // Segments to look in, by id; unknown ids are harmless. In mode kSamples the keys of `samples` are the segments.
+  std::vector<std::string> segments;
+  // Entities to look in; nullopt: all.
+  std::optional<std::vector<EntityPath>> entities;
+  // The timeline of start, end, samples and ChunkInfo::start/end. Empty in mode kStatic; optional in mode kAll.
+  std::string timeline;
+  int64_t start = kMinTime;  // inclusive
+  int64_t end = kMaxTime;    // inclusive
+  // Also the chunks that may hold, per component, the latest value at or before `start` or each sample.
+  bool latest_at = false;
+  std::map<std::string, std::vector<int64_t>> samples;
+};
+
+// One chunk that was found, before it is fetched.
+struct ChunkInfo {
+  ChunkId id;
+  uint32_t entity = 0;        // index into SegmentChunks::entities
+  bool is_static = false;
+  bool has_timeline = false;  // has the selection's timeline; start and end are meaningful
+  int64_t start = 0;          // smallest time on it
+  int64_t end = kMaxTime;     // greatest time on it, or kMaxTime when the source does not know
+  int64_t num_rows = -1;      // -1: not known
+  int64_t byte_size = 0;      // decoded size, estimated
+  uint64_t locator = 0;       // meaning private to the source
+};
+
+// The chunks of one segment that a selection found. Order of `chunks` is unspecified; ids are unique.
+struct SegmentChunks {
+  std::string segment_id;
+  // The segment's own schema (all layers merged): decides which columns are static or semantically empty in this segment.
+  std::shared_ptr<const DatasetSchema> schema;
+  std::vector<EntityPath> entities;
+  std::vector<ChunkInfo> chunks;
+  // Private state of the source that the locators refer to.
+  std::shared_ptr<const void> state;
+};
+
+// The first and last time of a segment on a timeline, over all layers and entities.
+struct IndexRange {
+  std::string segment_id;
+  int64_t start = 0;
+  int64_t end = 0;
+};
+
+// A dataset to query: in process (LocalChunkSource) or behind a connection (RemoteChunkSource). Thread safe: every method may be
+// called from several threads at once. Errors are arrow::Status with words for the user: KeyError for an unknown timeline, IOError
+// for unreadable storage and lost connections, Invalid for bad data; each names dataset, segment or file.
+class ChunkSource {
+ public:
+  virtual ~ChunkSource() = default;
+
+  // The merged schema of all segments.
+  virtual arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() = 0;
+  // All segment ids in byte order.
+  virtual arrow::Result<std::vector<std::string>> ListSegments() = 0;
+  // Ranges of all segments that have the timeline, in byte order of the segment ids.
+  virtual arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) = 0;
+
+  // One element per segment of the selection that exists, in byte order of the segment ids, also when no chunk was found. A source may
+  // return more chunks than asked within the entities and segments, never fewer; readers must not let extra chunks change results.
+  virtual arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) = 0;
+
+  // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order. Blocking.
+  virtual arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) = 0;
+};
+
+}  // namespace rushes

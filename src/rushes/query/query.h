@@ -1,0 +1,84 @@
+// A dataframe query and its execution.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arrow/compute/expression.h"
+#include "arrow/record_batch.h"
+#include "arrow/result.h"
+#include "arrow/type_fwd.h"
+#include "rushes/chunk/content_filter.h"
+#include "rushes/query/chunk_source.h"
+
+namespace rushes {
+
+// The segment id column of every dataframe: Utf8, not null.
+inline constexpr char kSegmentIdColumn[] = "rerun_segment_id";
+
+// What to read: a value. The rules are in docs/query.md.
+struct Query {
+  // The timeline that rows are placed on; nullopt: only static data, one row per segment that has any.
+  std::optional<std::string> index;
+  // Entities in view.
+  ContentView contents;
+  // Segments in view; nullopt: all. Unknown ids are harmless.
+  std::optional<std::vector<std::string>> segments;
+  bool include_semantically_empty_columns = false;
+  bool include_tombstone_columns = false;
+  // Fill null component cells with the latest value at or before the row.
+  bool fill_latest_at = false;
+  // Rows at exactly these index values, per segment id, in place of those of the data. Values are unique; any order.
+  std::optional<std::map<std::string, std::vector<int64_t>>> using_index_values;
+  // Rows come from all columns in view, whatever is projected. Otherwise, without fill, the entities whose component columns are
+  // projected or filtered on decide the rows, unless all of those are static or there are none.
+  bool view_decides_rows = false;
+};
+
+// How to execute: bounds that do not change results.
+struct ScanOptions {
+  int64_t memory_budget = int64_t{1} << 30;    // bytes of decoded chunks held by one scan
+  int64_t max_batch_rows = 64 * 1024;
+  int64_t max_batch_bytes = int64_t{64} << 20;
+  int max_parallelism = 0;                     // 0: the shared pool's size
+  // Filters follow SQL where Arrow's kernels differ (null in `is_in`, order of NaN): for engines that drop the filters they push.
+  bool sql_filter_semantics = false;
+};
+
+// The schema of the dataframe that `query` gives over a dataset with `schema`: `rerun_segment_id`, all timelines, the component columns
+// in view, in schema order. KeyError "Index '…' does not exist in the dataset." for an unknown index.
+arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchema& schema, const Query& query);
+
+// A planned query over one dataset. Immutable, thread safe; may be executed many times, at the same time, each time over the chunks that
+// are there then, always with the schema it was planned with.
+class PreparedQuery {
+ public:
+  // Reads the source's schema (one call) and checks the query against it.
+  static arrow::Result<std::shared_ptr<const PreparedQuery>> Make(std::shared_ptr<ChunkSource> source, Query query);
+
+  // All columns.
+  const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }
+  const Query& query() const { return query_; }
+  const std::shared_ptr<ChunkSource>& source() const { return source_; }
+
+  // Starts a scan. `columns`: names to return, in order, or nullopt for all; empty gives batches with a row count and no columns.
+  // `filter` is applied exactly and completely; it may use columns that are not returned. Segments come in byte order of their ids,
+  // rows by index. The reader's methods must be called from one thread at a time; dropping it cancels the scan and joins its tasks.
+  // Planning errors (unknown columns: KeyError) are returned here, those of execution by ReadNext.
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(
+      std::optional<std::vector<std::string>> columns = std::nullopt,
+      std::optional<arrow::compute::Expression> filter = std::nullopt, const ScanOptions& options = {}) const;
+
+ private:
+  PreparedQuery() = default;
+  std::shared_ptr<ChunkSource> source_;
+  Query query_;
+  std::shared_ptr<const DatasetSchema> dataset_schema_;
+  std::shared_ptr<arrow::Schema> schema_;
+};
+
+}  // namespace rushes
