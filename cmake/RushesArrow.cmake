@@ -28,12 +28,16 @@ if(NOT TARGET rushes::arrow)
   endif()
   message(STATUS "Arrow ${_pyarrow_version} from ${RUSHES_ARROW_LIBRARY_DIR}")
 
+  # Headers are reached by a path inside the build directory: a compiler cache then knows them again in another virtual
+  # environment (the isolated one of `pip install .`, say).
+  file(CREATE_LINK "${RUSHES_ARROW_INCLUDE_DIR}" "${PROJECT_BINARY_DIR}/arrow_include" SYMBOLIC)
+
   foreach(_lib arrow arrow_compute arrow_acero arrow_dataset parquet)
     add_library(rushes::${_lib} SHARED IMPORTED GLOBAL)
     set_target_properties(
       rushes::${_lib}
       PROPERTIES IMPORTED_LOCATION "${RUSHES_ARROW_LIBRARY_DIR}/lib${_lib}.so.${RUSHES_ARROW_SO_VERSION}"
-                 INTERFACE_INCLUDE_DIRECTORIES "${RUSHES_ARROW_INCLUDE_DIR}"
+                 INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_BINARY_DIR}/arrow_include"
                  INTERFACE_COMPILE_FEATURES cxx_std_20)
   endforeach()
   set_property(TARGET rushes::arrow_compute PROPERTY INTERFACE_LINK_LIBRARIES rushes::arrow)

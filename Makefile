@@ -1,0 +1,83 @@
+# Every target sets up what it needs (tools/setup.sh): Debian packages, .venv, the build. A second run does none of it again.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+JOBS ?= $(shell nproc)
+PYTHON_IN_TREE := .venv/bin/python
+CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h' 'tests/*.cc' 'python/*.h' 'python/*.cc' \
+	'examples/*.cc' 'benchmarks/*.cc'
+PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
+
+.PHONY: help setup setup-test setup-lint configure module build demo test bench wheel format lint tidy asan tsan soak fuzz clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:
+	@tools/setup.sh build
+setup-test:
+	@tools/setup.sh test
+setup-lint:
+	@tools/setup.sh lint
+
+configure: setup
+	@[ -e build/release/build.ninja ] || cmake --preset release
+
+module: configure
+	@cmake --build build/release -j $(JOBS) --target _core rushes
+	@tools/link_build.sh build/release
+
+build: configure ## library, module, executable and tests into build/release; `.venv/bin/python -c 'import rushes'` works then
+	@cmake --build build/release -j $(JOBS)
+	@tools/link_build.sh build/release
+
+demo: module ## the how-to on the committed recordings
+	$(PYTHON_IN_TREE) examples/how_to.py
+
+test: setup-test ## everything that must pass: C++, Python, interop with the official SDK, the wheel
+	@$(PYTHON_IN_TREE) tools/run_tests.py --jobs $(JOBS)
+
+bench: setup-test build ## ours and the official reader on the same recordings, with ratios
+	$(PYTHON_IN_TREE) benchmarks/run.py $(BENCH_ARGS)
+
+wheel: setup-test ## a wheel that needs no Debian package, into dist/
+	@tools/make_wheel.sh
+
+format: setup-lint ## format C++ and Python in place
+	@$(CXX_FILES) | xargs -r clang-format -i
+	@.venv/bin/ruff format -q $(PY_DIRS)
+	@.venv/bin/ruff check -q --fix $(PY_DIRS)
+
+lint: setup-lint ## formatting, ruff, mypy, the locks as clang sees them
+	@$(CXX_FILES) | xargs -r clang-format --dry-run -Werror
+	@.venv/bin/ruff format --check $(PY_DIRS)
+	@.venv/bin/ruff check $(PY_DIRS)
+	@.venv/bin/mypy
+	@tools/check_locks.sh
+
+tidy: setup-lint configure ## clang-tidy over src/ (slow)
+	@cmake --build build/release -j $(JOBS) --target rushes_proto
+	@git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy -p build/release --quiet
+
+asan: setup ## the C++ tests under the address and undefined behaviour sanitizers
+	@[ -e build/asan/build.ninja ] || cmake --preset asan
+	@cmake --build build/asan -j $(JOBS)
+	@ctest --test-dir build/asan --output-on-failure
+
+tsan: setup ## the C++ tests under the thread sanitizer
+	@[ -e build/tsan/build.ninja ] || cmake --preset tsan
+	@cmake --build build/tsan -j $(JOBS)
+	@ctest --test-dir build/tsan --output-on-failure
+
+soak: setup configure ## random stores against the naive query, SOAK_STORES of them (default 2 million)
+	@cmake --build build/release -j $(JOBS) --target query_test
+	RUSHES_RANDOM_STORES=$(or $(SOAK_STORES),2000000) build/release/bin/query_test --gtest_filter='*Random*'
+
+fuzz: setup ## random damage to recordings against the reader, FUZZ_ROUNDS of it (default 1 million), under asan
+	@[ -e build/asan/build.ninja ] || cmake --preset asan
+	@cmake --build build/asan -j $(JOBS) --target rrd_test
+	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_ROUNDS=$(or $(FUZZ_ROUNDS),1000000) build/asan/bin/rrd_test \
+		--gtest_filter='*Damage*:*Fuzz*:*Random*'
+
+clean: ## remove what was built; .venv stays
+	rm -rf build dist python/rushes/_core*.so python/rushes/bin
