@@ -76,7 +76,7 @@ TEST(ChunkDecoder, SharesSchemasBetweenChunksButNotTheirIds) {
     chunks.push_back(*decoder.Decode(*EncodeChunk(**builder.Finish({7, i}))));
     EXPECT_EQ(chunks.back()->id(), (ChunkId{7, i}));
     EXPECT_TRUE(chunks.back()->is_static());
-    EXPECT_EQ(FindMetadata(chunks.back()->ToRecordBatch()->schema()->metadata(), kMetaChunkId), "chunk_" + ChunkId{7, i}.ToHex());
+    EXPECT_EQ(FindMetadata(chunks.back()->ToRecordBatch()->schema()->metadata(), kMetaChunkId), "chunk_" + chunks.back()->id().ToHex());
   }
   EXPECT_EQ(chunks[0]->schema_ptr(), chunks[1]->schema_ptr());
   EXPECT_EQ(chunks[1]->schema_ptr(), chunks[2]->schema_ptr());
