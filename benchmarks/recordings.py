@@ -6,7 +6,8 @@ Each set is written once and found again by its mark file; delete the folder to 
 function of this script (row ids, chunk ids and `log_time` aside).
 
     aligned/        1 recording, 20 scalar signals that share every one of 400,000 index values, in chunks of 8,000 rows
-    interleaved/    1 recording, 40 scalar signals at 40 different rates, 5,000 rows each on average, hardly ever at the same time
+    two_timelines/  the same with a second timeline, as every recording logged row by row has
+    interleaved/    1 recording, 40 scalar signals at 40 different rates, 10,000 rows each on average, hardly ever at the same time
     episodes/       20 robot episodes: 7 joints at 50 Hz, two cameras at 10 Hz with JPEGs of about 30 kB, text, static model
     segments/       600 recordings of 100 rows in 4 columns
 """
@@ -27,16 +28,18 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = REPOSITORY / "build" / "bench-data"
 APPLICATION_ID = "rushes_bench"
-RECIPE = 3  # raise it when a recipe changes, so that old files are written anew
+RECIPE = 4  # raise it when a recipe changes, so that old files are written anew
 
 FULL = {
     "aligned": {"rows": 400_000, "columns": 20, "chunk_rows": 8_000},
-    "interleaved": {"signals": 40, "rows": 5_000, "chunk_rows": 1_000},
+    "two_timelines": {"rows": 400_000, "columns": 20, "chunk_rows": 8_000},
+    "interleaved": {"signals": 40, "rows": 10_000, "chunk_rows": 1_000},
     "episodes": {"episodes": 20, "seconds": 10, "jpeg_bytes": 30_000},
     "segments": {"segments": 600, "rows": 100, "columns": 4},
 }
 QUICK = {
     "aligned": {"rows": 20_000, "columns": 20, "chunk_rows": 8_000},
+    "two_timelines": {"rows": 20_000, "columns": 20, "chunk_rows": 8_000},
     "interleaved": {"signals": 40, "rows": 100, "chunk_rows": 50},
     "episodes": {"episodes": 3, "seconds": 2, "jpeg_bytes": 30_000},
     "segments": {"segments": 30, "rows": 100, "columns": 4},
@@ -56,7 +59,7 @@ def close_recording(recording) -> None:
     recording.disconnect()
 
 
-def write_aligned(folder: Path, rows: int, columns: int, chunk_rows: int) -> None:
+def write_aligned(folder: Path, rows: int, columns: int, chunk_rows: int, *, with_clock: bool = False) -> None:
     """Every signal has a value at every frame: the case a table engine should answer by copying."""
     import rerun as rr
 
@@ -64,12 +67,17 @@ def write_aligned(folder: Path, rows: int, columns: int, chunk_rows: int) -> Non
     recording = open_recording(folder / "aligned.rrd")
     for start in range(0, rows, chunk_rows):
         frames = np.arange(start, min(start + chunk_rows, rows))
+        times = [rr.TimeColumn("frame", sequence=frames)]
+        if with_clock:
+            times.append(rr.TimeColumn("sim_time", duration=(frames * 1_000_000).astype("timedelta64[ns]")))
         for column in range(columns):
             values = rng.standard_normal(len(frames))
-            recording.send_columns(
-                f"signals/s{column:02d}", [rr.TimeColumn("frame", sequence=frames)], rr.Scalars.columns(scalars=values)
-            )
+            recording.send_columns(f"signals/s{column:02d}", times, rr.Scalars.columns(scalars=values))
     close_recording(recording)
+
+
+def write_two_timelines(folder: Path, rows: int, columns: int, chunk_rows: int) -> None:
+    write_aligned(folder, rows, columns, chunk_rows, with_clock=True)
 
 
 def write_interleaved(folder: Path, signals: int, rows: int, chunk_rows: int) -> None:
@@ -148,6 +156,7 @@ def write_segments(folder: Path, segments: int, rows: int, columns: int) -> None
 
 WRITERS: dict[str, Callable[..., None]] = {
     "aligned": write_aligned,
+    "two_timelines": write_two_timelines,
     "interleaved": write_interleaved,
     "episodes": write_episodes,
     "segments": write_segments,

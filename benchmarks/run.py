@@ -46,6 +46,7 @@ class Case:
 
 CASES = [
     Case("aligned", "aligned scalars, 400,000 rows x 20 columns", "aligned", "frame", False, 10, 5),
+    Case("two_timelines", "the same with a second timeline", "two_timelines", "frame", False, None, 5),
     Case("interleaved", "40 interleaved signals, filled", "interleaved", "frame", True, 50, 5, official_scans=1, official_rounds=2),
     Case("episodes", "20 robot episodes with images", "episodes", "frame", False, None, 5),
     Case("segments", "600 small segments", "segments", "frame", False, None, 5),
