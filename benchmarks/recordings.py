@@ -59,7 +59,9 @@ def close_recording(recording) -> None:
     recording.disconnect()
 
 
-def write_aligned(folder: Path, rows: int, columns: int, chunk_rows: int, *, with_clock: bool = False) -> None:
+def write_aligned(
+    folder: Path, rows: int, columns: int, chunk_rows: int, *, with_clock: bool = False
+) -> None:
     """Every signal has a value at every frame: the case a table engine should answer by copying."""
     import rerun as rr
 
@@ -69,10 +71,14 @@ def write_aligned(folder: Path, rows: int, columns: int, chunk_rows: int, *, wit
         frames = np.arange(start, min(start + chunk_rows, rows))
         times = [rr.TimeColumn("frame", sequence=frames)]
         if with_clock:
-            times.append(rr.TimeColumn("sim_time", duration=(frames * 1_000_000).astype("timedelta64[ns]")))
+            times.append(
+                rr.TimeColumn("sim_time", duration=(frames * 1_000_000).astype("timedelta64[ns]"))
+            )
         for column in range(columns):
             values = rng.standard_normal(len(frames))
-            recording.send_columns(f"signals/s{column:02d}", times, rr.Scalars.columns(scalars=values))
+            recording.send_columns(
+                f"signals/s{column:02d}", times, rr.Scalars.columns(scalars=values)
+            )
     close_recording(recording)
 
 
@@ -90,13 +96,21 @@ def write_interleaved(folder: Path, signals: int, rows: int, chunk_rows: int) ->
     chunks = []
     for signal in range(signals):
         period = 700 + 17 * signal  # 1.7 times as fast at one end as at the other
-        frames = np.arange(3 * signal, span, period) + rng.integers(0, 5, len(range(3 * signal, span, period)))
+        frames = np.arange(3 * signal, span, period) + rng.integers(
+            0, 5, len(range(3 * signal, span, period))
+        )
         values = rng.standard_normal(len(frames))
         for start in range(0, len(frames), chunk_rows):
             rows_here = slice(start, start + chunk_rows)
-            chunks.append((int(frames[start]), f"signals/s{signal:02d}", frames[rows_here], values[rows_here]))
-    for _, entity, frames, values in sorted(chunks, key=lambda chunk: chunk[0]):  # as a robot would write them
-        recording.send_columns(entity, [rr.TimeColumn("frame", sequence=frames)], rr.Scalars.columns(scalars=values))
+            chunks.append(
+                (int(frames[start]), f"signals/s{signal:02d}", frames[rows_here], values[rows_here])
+            )
+    for _, entity, frames, values in sorted(
+        chunks, key=lambda chunk: chunk[0]
+    ):  # as a robot would write them
+        recording.send_columns(
+            entity, [rr.TimeColumn("frame", sequence=frames)], rr.Scalars.columns(scalars=values)
+        )
     close_recording(recording)
 
 
@@ -107,8 +121,12 @@ def jpegs(count: int, target_bytes: int) -> list[bytes]:
     rng = np.random.default_rng(3)
     images = []
     for _ in range(count):
-        coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize((320, 240), Image.Resampling.BICUBIC)
-        pixels = np.clip(np.asarray(coarse).astype(np.int16) + rng.integers(-24, 24, (240, 320, 3)), 0, 255).astype(np.uint8)
+        coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize(
+            (320, 240), Image.Resampling.BICUBIC
+        )
+        pixels = np.clip(
+            np.asarray(coarse).astype(np.int16) + rng.integers(-24, 24, (240, 320, 3)), 0, 255
+        ).astype(np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="JPEG", quality=75)
         images.append(buffer.getvalue()[:target_bytes].ljust(target_bytes, b"\0"))
@@ -125,7 +143,10 @@ def write_episodes(folder: Path, episodes: int, seconds: int, jpeg_bytes: int) -
         recording.log("world/base", rr.Boxes3D(half_sizes=[[0.1, 0.1, 0.2]]), static=True)
         ticks = np.arange(seconds * 50)
         elapsed = (ticks * 20_000_000).astype("timedelta64[ns]")
-        times = [rr.TimeColumn("frame", sequence=ticks), rr.TimeColumn("sim_time", duration=elapsed)]
+        times = [
+            rr.TimeColumn("frame", sequence=ticks),
+            rr.TimeColumn("sim_time", duration=elapsed),
+        ]
         for joint in range(7):
             values = np.sin(0.02 * ticks + joint) + 0.001 * rng.standard_normal(len(ticks))
             recording.send_columns(f"joints/j{joint}", times, rr.Scalars.columns(scalars=values))
@@ -135,7 +156,9 @@ def write_episodes(folder: Path, episodes: int, seconds: int, jpeg_bytes: int) -
             for camera in ["front", "wrist"]:
                 # A fresh tail per image keeps each blob different and as incompressible as a photo.
                 picture = pictures[(number + episode) % len(pictures)][:-64] + rng.bytes(64)
-                recording.log(f"cameras/{camera}", rr.EncodedImage(contents=picture, media_type="image/jpeg"))
+                recording.log(
+                    f"cameras/{camera}", rr.EncodedImage(contents=picture, media_type="image/jpeg")
+                )
             if number % 20 == 0:
                 recording.log("log", rr.TextLog(f"step {number}"))
         close_recording(recording)
@@ -150,7 +173,11 @@ def write_segments(folder: Path, segments: int, rows: int, columns: int) -> None
         recording = open_recording(folder / f"segment_{segment:04d}.rrd")
         for column in range(columns):
             values = rng.standard_normal(rows)
-            recording.send_columns(f"s{column}", [rr.TimeColumn("frame", sequence=frames)], rr.Scalars.columns(scalars=values))
+            recording.send_columns(
+                f"s{column}",
+                [rr.TimeColumn("frame", sequence=frames)],
+                rr.Scalars.columns(scalars=values),
+            )
         close_recording(recording)
 
 
@@ -163,7 +190,9 @@ WRITERS: dict[str, Callable[..., None]] = {
 }
 
 
-def generate(folder: Path = DEFAULT_FOLDER, *, quick: bool = False, names: list[str] | None = None) -> Path:
+def generate(
+    folder: Path = DEFAULT_FOLDER, *, quick: bool = False, names: list[str] | None = None
+) -> Path:
     """Write the sets that are missing and return the folder that holds them."""
     folder = folder / ("quick" if quick else "full")
     for name, parameters in (QUICK if quick else FULL).items():
@@ -180,7 +209,10 @@ def generate(folder: Path = DEFAULT_FOLDER, *, quick: bool = False, names: list[
         mark.write_text(json.dumps(recipe))
         files = list(target.iterdir())
         megabytes = sum(file.stat().st_size for file in files) / 1e6
-        print(f"wrote {name}: {len(files)} files, {megabytes:.1f} MB, {time.monotonic() - started:.1f} s", file=sys.stderr)
+        print(
+            f"wrote {name}: {len(files)} files, {megabytes:.1f} MB, {time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )
     return folder
 
 

@@ -46,8 +46,20 @@ class Case:
 
 CASES = [
     Case("aligned", "aligned scalars, 400,000 rows x 20 columns", "aligned", "frame", False, 10, 5),
-    Case("two_timelines", "the same with a second timeline", "two_timelines", "frame", False, None, 5),
-    Case("interleaved", "40 interleaved signals, filled", "interleaved", "frame", True, 50, 5, official_scans=1, official_rounds=2),
+    Case(
+        "two_timelines", "the same with a second timeline", "two_timelines", "frame", False, None, 5
+    ),
+    Case(
+        "interleaved",
+        "40 interleaved signals, filled",
+        "interleaved",
+        "frame",
+        True,
+        50,
+        5,
+        official_scans=1,
+        official_rounds=2,
+    ),
     Case("episodes", "20 robot episodes with images", "episodes", "frame", False, None, 5),
     Case("segments", "600 small segments", "segments", "frame", False, None, 5),
 ]
@@ -77,18 +89,26 @@ def open_engine(engine: str):
     import rerun as module
 
     if module.__version__ != OFFICIAL_VERSION:
-        sys.exit(f"the benchmark compares with rerun-sdk {OFFICIAL_VERSION}, found {module.__version__}")
+        sys.exit(
+            f"the benchmark compares with rerun-sdk {OFFICIAL_VERSION}, found {module.__version__}"
+        )
     return module, module.__version__
 
 
-def run_child(engine: str, case: Case, task: str, data: Path, scans: int, table_path: str | None) -> None:
+def run_child(
+    engine: str, case: Case, task: str, data: Path, scans: int, table_path: str | None
+) -> None:
     """`first`: time to the first batch in a fresh process. `scan`: whole tables, `scans` times. Prints one JSON line."""
     module, version = open_engine(engine)
     started = time.perf_counter()
     server = module.server.Server(host="127.0.0.1", datasets={"bench": str(data / case.recordings)})
     client = server.client()
     dataset = client.get_dataset("bench")
-    result: dict = {"version": version, "open_seconds": time.perf_counter() - started, "start_bytes": peak_memory_bytes()}
+    result: dict = {
+        "version": version,
+        "open_seconds": time.perf_counter() - started,
+        "start_bytes": peak_memory_bytes(),
+    }
 
     if task == "first":
         started = time.perf_counter()
@@ -104,7 +124,13 @@ def run_child(engine: str, case: Case, task: str, data: Path, scans: int, table_
         started = time.perf_counter()
         table = dataset.reader(index=case.index, fill_latest_at=case.fill).to_arrow_table()
         seconds.append(time.perf_counter() - started)
-    result.update(scan_seconds=seconds, rows=table.num_rows, columns=table.num_columns, output_bytes=table.nbytes, peak_bytes=peak_memory_bytes())
+    result.update(
+        scan_seconds=seconds,
+        rows=table.num_rows,
+        columns=table.num_columns,
+        output_bytes=table.nbytes,
+        peak_bytes=peak_memory_bytes(),
+    )
     if table_path is not None:
         import pyarrow as pa
 
@@ -128,7 +154,9 @@ def compare_child(ours_path: str, official_path: str, index: str) -> None:
             return pa.ipc.open_file(source).read_all()
 
     def sort_key(table: pa.Table) -> pa.Array:
-        keys = pa.table({"segment": table["rerun_segment_id"].cast(pa.string()), "index": table[index]})
+        keys = pa.table(
+            {"segment": table["rerun_segment_id"].cast(pa.string()), "index": table[index]}
+        )
         return pc.sort_indices(keys, sort_keys=[("segment", "ascending"), ("index", "ascending")])
 
     def same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> bool:
@@ -139,7 +167,9 @@ def compare_child(ours_path: str, official_path: str, index: str) -> None:
     ours, official = load(ours_path), load(official_path)
     verdict: dict = {"problems": [], "explained": [], "equal_columns": 0}
     if set(ours.column_names) != set(official.column_names):
-        verdict["problems"].append(f"columns differ: {sorted(set(ours.column_names) ^ set(official.column_names))[:6]}")
+        verdict["problems"].append(
+            f"columns differ: {sorted(set(ours.column_names) ^ set(official.column_names))[:6]}"
+        )
     if ours.num_rows != official.num_rows:
         verdict["problems"].append(f"{ours.num_rows} rows, official {official.num_rows}")
     else:
@@ -158,15 +188,36 @@ def compare_child(ours_path: str, official_path: str, index: str) -> None:
             metadata = ours.schema.field(name).metadata or {}
             shown = pc.is_valid(right)
             lost = pc.sum(pc.invert(shown)).as_py()
-            if metadata.get(b"rerun:is_static") == b"true" and lost and left.filter(shown).equals(right.filter(shown)):
+            if (
+                metadata.get(b"rerun:is_static") == b"true"
+                and lost
+                and left.filter(shown).equals(right.filter(shown))
+            ):
                 # Static data stands in every row of its segment. Ours must have it wherever the official table has it in any row.
-                segments = (ours["rerun_segment_id"] if ours_sorted else ours["rerun_segment_id"].take(ours_order)).cast(pa.string())
+                segments = (
+                    ours["rerun_segment_id"]
+                    if ours_sorted
+                    else ours["rerun_segment_id"].take(ours_order)
+                ).cast(pa.string())
                 with_value = pc.unique(segments.filter(shown))
-                ours_missing = pc.sum(pc.and_(pc.is_in(segments, with_value), pc.invert(pc.is_valid(left)))).as_py() or 0
+                ours_missing = (
+                    pc.sum(
+                        pc.and_(pc.is_in(segments, with_value), pc.invert(pc.is_valid(left)))
+                    ).as_py()
+                    or 0
+                )
                 if ours_missing == 0:
-                    verdict["explained"].append(f"{name}: the official engine loses the static value in {lost} of {len(right)} rows")
+                    verdict["explained"].append(
+                        f"{name}: the official engine loses the static value in {lost} of {len(right)} rows"
+                    )
                     continue
-            differing = sum(1 for a, b in zip(left.to_pylist()[:200_000], right.to_pylist()[:200_000]) if a != b)
+            differing = sum(
+                1
+                for a, b in zip(
+                    left.to_pylist()[:200_000], right.to_pylist()[:200_000], strict=True
+                )
+                if a != b
+            )
             verdict["problems"].append(f"{name}: {differing} cells differ")
     print(json.dumps(verdict), flush=True)
 
@@ -180,15 +231,28 @@ def child_command(python: str, *arguments: str) -> list[str]:
 
 
 def call_child(command: list[str], timeout_seconds: float) -> dict:
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, env={**os.environ, "RERUN_ANALYTICS": "0"})
+    finished = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        env={**os.environ, "RERUN_ANALYTICS": "0"},
+    )
     if finished.returncode != 0 or not finished.stdout.strip():
-        sys.exit(f"benchmark process failed ({finished.returncode}): {' '.join(command[1:])}\n{finished.stderr[-3000:]}")
+        sys.exit(
+            f"benchmark process failed ({finished.returncode}): {' '.join(command[1:])}\n{finished.stderr[-3000:]}"
+        )
     return json.loads(finished.stdout.strip().splitlines()[-1])
 
 
-def measure(case: Case, engines: list[str], pythons: dict[str, str], data: Path, quick: bool, folder: Path) -> dict:
+def measure(
+    case: Case, engines: list[str], pythons: dict[str, str], data: Path, quick: bool, folder: Path
+) -> dict:
     """All rounds of one case, the engines taking turns."""
-    results: dict = {engine: {"scan_seconds": [], "first_batch_seconds": [], "peak_bytes": []} for engine in engines}
+    results: dict = {
+        engine: {"scan_seconds": [], "first_batch_seconds": [], "peak_bytes": []}
+        for engine in engines
+    }
     rounds = {"ours": OUR_ROUNDS, "official": case.official_rounds}
     scans = {"ours": OUR_SCANS, "official": case.official_scans}
     for turn in range(1 if quick else max(rounds.values())):
@@ -198,12 +262,35 @@ def measure(case: Case, engines: list[str], pythons: dict[str, str], data: Path,
             common = ["--engine", engine, "--case", case.name, "--data", str(data)]
             table = ["--table", str(folder / f"{engine}.arrow")] if turn == 0 else []
             first = call_child(child_command(pythons[engine], "--child", "first", *common), 900)
-            scan = call_child(child_command(pythons[engine], "--child", "scan", *common, "--scans", str(scans[engine]), *table), 1800)
+            scan = call_child(
+                child_command(
+                    pythons[engine],
+                    "--child",
+                    "scan",
+                    *common,
+                    "--scans",
+                    str(scans[engine]),
+                    *table,
+                ),
+                1800,
+            )
             result = results[engine]
             result["first_batch_seconds"].append(first["first_batch_seconds"])
             result["scan_seconds"] += scan["scan_seconds"]
             result["peak_bytes"].append(scan["peak_bytes"])
-            result.update({key: scan[key] for key in ["version", "rows", "columns", "output_bytes", "start_bytes", "open_seconds"]})
+            result.update(
+                {
+                    key: scan[key]
+                    for key in [
+                        "version",
+                        "rows",
+                        "columns",
+                        "output_bytes",
+                        "start_bytes",
+                        "open_seconds",
+                    ]
+                }
+            )
             print(
                 f"  {case.name} {engine:8} round {turn + 1}: scan {statistics.median(scan['scan_seconds']):.4f} s, "
                 f"first batch {first['first_batch_seconds'] * 1e3:.1f} ms, peak {scan['peak_bytes'] / 1e6:.0f} MB, {scan['rows']} rows",
@@ -219,7 +306,9 @@ def measure(case: Case, engines: list[str], pythons: dict[str, str], data: Path,
         summary["scan_ratio"] = official["scan_median"] / ours["scan_median"]
         summary["first_batch_ratio"] = official["first_batch_median"] / ours["first_batch_median"]
         paths = [str(folder / f"{engine}.arrow") for engine in ENGINES]
-        summary["tables"] = call_child(child_command(pythons["official"], "--compare", *paths, case.index), 900)
+        summary["tables"] = call_child(
+            child_command(pythons["official"], "--compare", *paths, case.index), 900
+        )
     for path in folder.glob("*.arrow"):
         path.unlink()
     return summary
@@ -232,7 +321,9 @@ def missed_targets(case: Case, summary: dict) -> list[str]:
         ("first batch", "first_batch_ratio", case.first_batch_ratio_min),
     ]:
         if minimum is not None and summary[key] < minimum:
-            missed.append(f"{case.name}: {what} {summary[key]:.1f} times as fast, target {minimum:g}")
+            missed.append(
+                f"{case.name}: {what} {summary[key]:.1f} times as fast, target {minimum:g}"
+            )
     return missed
 
 
@@ -259,7 +350,11 @@ def markdown(summaries: list[dict], machine: str) -> str:
         shape = ours or official
 
         def show(result: dict | None, key: str, scale: float, unit: str) -> str:
-            return "-" if result is None else f"{result[key] * scale:,.{1 if result[key] * scale < 100 else 0}f} {unit}"
+            return (
+                "-"
+                if result is None
+                else f"{result[key] * scale:,.{1 if result[key] * scale < 100 else 0}f} {unit}"
+            )
 
         lines.append(
             f"| {summary['title']} | {shape['rows']:,} x {shape['columns']} "
@@ -275,22 +370,41 @@ def format_ratio(summary: dict, key: str) -> str:
 
 
 def machine_words() -> str:
-    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     return f"{os.cpu_count()} cores of {model}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small recordings, one round: a smoke test, targets not checked")
-    parser.add_argument("--no-check", action="store_true", help="do not fail when a target is missed")
-    parser.add_argument("--cases", help="comma-separated names: " + ", ".join(case.name for case in CASES))
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small recordings, one round: a smoke test, targets not checked",
+    )
+    parser.add_argument(
+        "--no-check", action="store_true", help="do not fail when a target is missed"
+    )
+    parser.add_argument(
+        "--cases", help="comma-separated names: " + ", ".join(case.name for case in CASES)
+    )
     parser.add_argument("--engine", choices=ENGINES, help="only this engine")
-    parser.add_argument("--python", default=sys.executable, help="interpreter that has both packages")
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter that has both packages"
+    )
     parser.add_argument("--official-python", help="another interpreter for the official package")
     parser.add_argument("--child", choices=["first", "scan"], help=argparse.SUPPRESS)
     parser.add_argument("--compare", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, help="folder of the recordings (default build/bench-data)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the recordings (default build/bench-data)"
+    )
     parser.add_argument("--scans", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--table", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -298,17 +412,33 @@ def main() -> None:
         return compare_child(*arguments.compare)
     if arguments.child:
         case = next(case for case in CASES if case.name == arguments.case)
-        return run_child(arguments.engine, case, arguments.child, arguments.data, arguments.scans, arguments.table)
+        return run_child(
+            arguments.engine,
+            case,
+            arguments.child,
+            arguments.data,
+            arguments.scans,
+            arguments.table,
+        )
 
     names = arguments.cases.split(",") if arguments.cases else [case.name for case in CASES]
     unknown = set(names) - {case.name for case in CASES}
     if unknown:
-        parser.error(f"unknown cases {sorted(unknown)}; there are {', '.join(case.name for case in CASES)}")
+        parser.error(
+            f"unknown cases {sorted(unknown)}; there are {', '.join(case.name for case in CASES)}"
+        )
     pythons = {"ours": arguments.python, "official": arguments.official_python or arguments.python}
     engines = [arguments.engine] if arguments.engine else ENGINES
     data = arguments.data or BUILD / "bench-data"
-    generator = [pythons["official"], str(Path(__file__).with_name("recordings.py")), str(data), *(["--quick"] if arguments.quick else [])]
-    data = Path(subprocess.run(generator, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+    generator = [
+        pythons["official"],
+        str(Path(__file__).with_name("recordings.py")),
+        str(data),
+        *(["--quick"] if arguments.quick else []),
+    ]
+    data = Path(
+        subprocess.run(generator, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    )
 
     summaries, missed, broken = [], [], []
     for case in (case for case in CASES if case.name in names):
@@ -324,7 +454,12 @@ def main() -> None:
     BUILD.mkdir(exist_ok=True)
     text = markdown(summaries, machine)
     suffix = "-quick" if arguments.quick else ""
-    (BUILD / f"bench{suffix}.json").write_text(json.dumps({"machine": machine, "cases": summaries, "missed": missed, "broken": broken}, indent=1) + "\n")
+    (BUILD / f"bench{suffix}.json").write_text(
+        json.dumps(
+            {"machine": machine, "cases": summaries, "missed": missed, "broken": broken}, indent=1
+        )
+        + "\n"
+    )
     (BUILD / f"bench{suffix}.md").write_text(text)
     print(text)
     for words in broken:
@@ -332,7 +467,9 @@ def main() -> None:
     for words in missed:
         print(f"TARGET MISSED  {words}")
     if len(engines) == 2 and not broken and not missed:
-        print("All targets met: aligned scan 10 times, filled interleaved signals 50 times, first batch 5 times as fast; tables equal or explained.")
+        print(
+            "All targets met: aligned scan 10 times, filled interleaved signals 50 times, first batch 5 times as fast; tables equal or explained."
+        )
     sys.exit(1 if broken or (missed and not (arguments.no_check or arguments.quick)) else 0)
 
 

@@ -58,7 +58,9 @@ def time_columns(episode: int, ticks: np.ndarray) -> list[rr.TimeColumn]:
     return [
         rr.TimeColumn("frame_nr", sequence=ticks),
         rr.TimeColumn("sim_time", duration=elapsed_ns.astype("timedelta64[ns]")),
-        rr.TimeColumn("robot_time", timestamp=(start_ns(episode) + elapsed_ns).astype("datetime64[ns]")),
+        rr.TimeColumn(
+            "robot_time", timestamp=(start_ns(episode) + elapsed_ns).astype("datetime64[ns]")
+        ),
     ]
 
 
@@ -105,7 +107,12 @@ def log_static_model(recording: rr.RecordingStream) -> None:
     recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     recording.log(
         "world/table",
-        rr.Boxes3D(centers=[[0.5, 0.0, -0.05]], half_sizes=[[0.6, 0.4, 0.05]], colors=[[120, 120, 120]], labels=["table"]),
+        rr.Boxes3D(
+            centers=[[0.5, 0.0, -0.05]],
+            half_sizes=[[0.6, 0.4, 0.05]],
+            colors=[[120, 120, 120]],
+            labels=["table"],
+        ),
         static=True,
     )
     recording.log(
@@ -117,9 +124,16 @@ def log_static_model(recording: rr.RecordingStream) -> None:
         ),
         static=True,
     )
-    for name, camera in CAMERAS.items():  # a pinhole gives each camera an image view of its own in the viewer
+    for (
+        name,
+        camera,
+    ) in CAMERAS.items():  # a pinhole gives each camera an image view of its own in the viewer
         width, height = camera["size"]
-        recording.log(f"cameras/{name}", rr.Pinhole(resolution=[width, height], focal_length=float(width)), static=True)
+        recording.log(
+            f"cameras/{name}",
+            rr.Pinhole(resolution=[width, height], focal_length=float(width)),
+            static=True,
+        )
 
 
 def log_properties(recording: rr.RecordingStream, episode: int) -> None:
@@ -131,13 +145,22 @@ def log_properties(recording: rr.RecordingStream, episode: int) -> None:
     )
     recording.send_property(
         "episode",
-        rr.AnyValues(task=TASKS[episode % len(TASKS)], success=bool(episode != 1), operator="ada", quality=0.5 + 0.25 * episode),
+        rr.AnyValues(
+            task=TASKS[episode % len(TASKS)],
+            success=bool(episode != 1),
+            operator="ada",
+            quality=0.5 + 0.25 * episode,
+        ),
     )
-    recording.send_property("robot", rr.AnyValues(serial=f"arm-{episode % 2:03d}", joint_count=len(JOINTS)))
+    recording.send_property(
+        "robot", rr.AnyValues(serial=f"arm-{episode % 2:03d}", joint_count=len(JOINTS))
+    )
 
 
 def write_episode(path: Path, episode: int) -> None:
-    recording = rr.RecordingStream(APPLICATION_ID, recording_id=f"episode_{episode:03d}", send_properties=False)
+    recording = rr.RecordingStream(
+        APPLICATION_ID, recording_id=f"episode_{episode:03d}", send_properties=False
+    )
     recording.save(path)
     log_properties(recording, episode)
     log_static_model(recording)
@@ -145,7 +168,9 @@ def write_episode(path: Path, episode: int) -> None:
     ticks = np.arange(TICK_COUNT)
     for joint, name in enumerate(COLUMNAR_JOINTS):
         angles = [joint_angle(episode, joint, tick) for tick in range(TICK_COUNT)]
-        recording.send_columns(f"joints/{name}", time_columns(episode, ticks), rr.Scalars.columns(scalars=angles))
+        recording.send_columns(
+            f"joints/{name}", time_columns(episode, ticks), rr.Scalars.columns(scalars=angles)
+        )
     warm_ticks = ticks[::2]
     recording.send_columns(
         "sensors/temp",
@@ -158,7 +183,9 @@ def write_episode(path: Path, episode: int) -> None:
     recording.send_columns(
         "world/robot",
         time_columns(episode, tool_ticks),
-        rr.DynamicArchetype.columns("Position3D", components={"positions": rr.components.Position3DBatch(tool)}),
+        rr.DynamicArchetype.columns(
+            "Position3D", components={"positions": rr.components.Position3DBatch(tool)}
+        ),
     )
 
     for tick in range(TICK_COUNT):
@@ -171,7 +198,9 @@ def write_episode(path: Path, episode: int) -> None:
             log_markers(recording, tick)
         if tick % 50 == 0:
             level = [rr.TextLogLevel.INFO, rr.TextLogLevel.WARN][tick // 50 % 2]
-            recording.log("logs/controller", rr.TextLog(f"episode {episode}: step {tick // 50}", level=level))
+            recording.log(
+                "logs/controller", rr.TextLog(f"episode {episode}: step {tick // 50}", level=level)
+            )
         if tick == 110:  # flat: the target goes, what hangs below it stays
             log_clear(recording, "world/target", recursive=False)
         if tick == 150:  # recursive: all markers go
@@ -181,7 +210,10 @@ def write_episode(path: Path, episode: int) -> None:
     for number, (name, camera) in enumerate(CAMERAS.items()):
         for frame, tick in enumerate(range(0, TICK_COUNT, camera["every"])):
             set_tick(recording, episode, tick, offset_ns=(number + 1) * 1_500_000)
-            recording.log(f"cameras/{name}", rr.EncodedImage(contents=camera_jpeg(name, frame), media_type="image/jpeg"))
+            recording.log(
+                f"cameras/{name}",
+                rr.EncodedImage(contents=camera_jpeg(name, frame), media_type="image/jpeg"),
+            )
     recording.flush()
     recording.disconnect()
 
@@ -195,15 +227,21 @@ def log_poses(recording: rr.RecordingStream, episode: int, tick: int) -> None:
             quaternion=rr.Quaternion(xyzw=[0.0, 0.0, math.sin(angle / 2), math.cos(angle / 2)]),
         ),
     )
-    recording.log("world/robot/arm", rr.Boxes3D(half_sizes=[[0.3, 0.03, 0.03]], colors=[[230, 120, 20]]))
+    recording.log(
+        "world/robot/arm", rr.Boxes3D(half_sizes=[[0.3, 0.03, 0.03]], colors=[[230, 120, 20]])
+    )
 
 
 def log_markers(recording: rr.RecordingStream, tick: int) -> None:
     x = 0.002 * tick
-    recording.log("world/target", rr.Points3D([[x, 0.1, 0.0]], colors=[[255, 0, 255]], radii=[0.03]))
+    recording.log(
+        "world/target", rr.Points3D([[x, 0.1, 0.0]], colors=[[255, 0, 255]], radii=[0.03])
+    )
     recording.log("world/target/label", rr.Points3D([[x, 0.1, 0.1]], labels=[f"target {tick}"]))
     recording.log("world/markers", rr.Points3D([[x, -0.1, 0.0], [x, -0.2, 0.0]], radii=[0.02]))
-    recording.log("world/markers/near", rr.Points3D([[x, -0.3, 0.0]], colors=[[0, 200, 200]], radii=[0.02]))
+    recording.log(
+        "world/markers/near", rr.Points3D([[x, -0.3, 0.0]], colors=[[0, 200, 200]], radii=[0.02])
+    )
 
 
 def log_clear(recording: rr.RecordingStream, entity: str, *, recursive: bool) -> None:
@@ -221,7 +259,9 @@ def write_howto(path: Path, recording_id: str, first_frame: int) -> None:
     for step in range(4):
         recording.set_time("frame_nr", sequence=first_frame + step)
         position = rr.components.Position3DBatch([[float(step), 0.5, 1.0]])
-        recording.log("world/robot", rr.DynamicArchetype("Position3D", components={"positions": position}))
+        recording.log(
+            "world/robot", rr.DynamicArchetype("Position3D", components={"positions": position})
+        )
         if step % 2 == 0:
             recording.log("sensors/temp", rr.Scalars(20.0 + step))
     recording.flush()

@@ -39,11 +39,14 @@ class Recorder:
     def note(self, entity: str, times: dict | None, cells: dict) -> None:
         for component, value in cells.items():
             column = self.columns.setdefault(
-                (entity, component), {"entity": entity, "component": component, "static": times is None, "rows": []}
+                (entity, component),
+                {"entity": entity, "component": component, "static": times is None, "rows": []},
             )
             column["rows"].append({**(times or {}), "value": value})
 
-    def log(self, entity: str, frame: int | None, archetype, cells: dict, path: str | list | None = None) -> None:
+    def log(
+        self, entity: str, frame: int | None, archetype, cells: dict, path: str | list | None = None
+    ) -> None:
         """Row-wise: at `frame` on the timelines `frame` and `clock`, or static without a frame."""
         import rerun as rr
 
@@ -92,7 +95,9 @@ def write_with_this_sdk(output: Path) -> None:
     recorder = Recorder()
     log_everything(rr, recorder, version)
     rr.disconnect()
-    recorder.write(output / "recording.logged.json", writer=rr.__version__, recording_id=recording_id)
+    recorder.write(
+        output / "recording.logged.json", writer=rr.__version__, recording_id=recording_id
+    )
 
     # The same stream carries a blueprint: from 0.28 to 0.31 this makes the footer list chunks under the wrong store.
     import rerun.blueprint as rrb
@@ -107,9 +112,13 @@ def write_with_this_sdk(output: Path) -> None:
     rr.send_blueprint(blueprint)
     for frame in range(1, 4):
         recorder.log("/scalars", frame, rr.Scalars(frame + 0.5), {"Scalars:scalars": [frame + 0.5]})
-    recorder.log("/text", 3, rr.TextLog("after the blueprint"), {"TextLog:text": ["after the blueprint"]})
+    recorder.log(
+        "/text", 3, rr.TextLog("after the blueprint"), {"TextLog:text": ["after the blueprint"]}
+    )
     rr.disconnect()
-    recorder.write(output / "with_blueprint.logged.json", writer=rr.__version__, recording_id=recording_id)
+    recorder.write(
+        output / "with_blueprint.logged.json", writer=rr.__version__, recording_id=recording_id
+    )
 
     blueprint.save(APPLICATION_ID, str(output / "blueprint.rbl"))
 
@@ -128,7 +137,9 @@ def log_everything(rr, recorder: Recorder, version: tuple[int, int]) -> None:
         times = {"frame": frame, "clock": CLOCK_NS + frame * 10_000_000}
         recorder.note("/scalars/columns", times, {"Scalars:scalars": [frame * 0.5]})
     rr.send_columns(
-        "scalars/elapsed", [rr.TimeColumn("elapsed", duration=[0.25, 0.5])], rr.Scalars.columns(scalars=[-1.0, -2.0])
+        "scalars/elapsed",
+        [rr.TimeColumn("elapsed", duration=[0.25, 0.5])],
+        rr.Scalars.columns(scalars=[-1.0, -2.0]),
     )
     for elapsed_ns, value in [(250_000_000, -1.0), (500_000_000, -2.0)]:
         recorder.note("/scalars/elapsed", {"elapsed": elapsed_ns}, {"Scalars:scalars": [value]})
@@ -136,23 +147,41 @@ def log_everything(rr, recorder: Recorder, version: tuple[int, int]) -> None:
     # Row by row. `Scalar` is the name before 0.24.
     scalar = getattr(rr, "Scalar", None) if version < (0, 24) else rr.Scalars
     for frame in [0, 2, 4]:
-        recorder.log("/scalars/rows", frame, scalar(10.0 + frame), {"Scalars:scalars": [10.0 + frame]})
+        recorder.log(
+            "/scalars/rows", frame, scalar(10.0 + frame), {"Scalars:scalars": [10.0 + frame]}
+        )
     recorder.log(
         "/points",
         0,
-        rr.Points3D([[0.0, 0.5, 1.0], [2.0, 2.5, 3.0]], colors=[[255, 0, 0, 255], [0, 255, 0, 128]], radii=[0.25, 0.5]),
+        rr.Points3D(
+            [[0.0, 0.5, 1.0], [2.0, 2.5, 3.0]],
+            colors=[[255, 0, 0, 255], [0, 255, 0, 128]],
+            radii=[0.25, 0.5],
+        ),
         {
             "Points3D:positions": [[0.0, 0.5, 1.0], [2.0, 2.5, 3.0]],
             "Points3D:colors": [0xFF0000FF, 0x00FF0080],
             "Points3D:radii": [0.25, 0.5],
         },
     )
-    recorder.log("/points", 3, rr.Points3D([[4.0, 4.5, 5.0]]), {"Points3D:positions": [[4.0, 4.5, 5.0]]})
+    recorder.log(
+        "/points", 3, rr.Points3D([[4.0, 4.5, 5.0]]), {"Points3D:positions": [[4.0, 4.5, 5.0]]}
+    )
     recorder.log(
         "/lines",
         1,
-        rr.LineStrips3D([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 3.0, 0.5]]]),
-        {"LineStrips3D:strips": [[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 3.0, 0.5]]]},
+        rr.LineStrips3D(
+            [
+                [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
+                [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 3.0, 0.5]],
+            ]
+        ),
+        {
+            "LineStrips3D:strips": [
+                [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
+                [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 3.0, 0.5]],
+            ]
+        },
     )
     blob = bytes(range(0, 250, 10))
     recorder.log(
@@ -164,16 +193,35 @@ def log_everything(rr, recorder: Recorder, version: tuple[int, int]) -> None:
     import numpy as np
 
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    image_format = {"width": 2, "height": 2, "pixel_format": None, "color_model": 2, "channel_datatype": 6}
-    recorder.log("/image", 2, rr.Image(pixels), {"Image:buffer": [list(range(12))], "Image:format": [image_format]})
+    image_format = {
+        "width": 2,
+        "height": 2,
+        "pixel_format": None,
+        "color_model": 2,
+        "channel_datatype": 6,
+    }
+    recorder.log(
+        "/image",
+        2,
+        rr.Image(pixels),
+        {"Image:buffer": [list(range(12))], "Image:format": [image_format]},
+    )
     recorder.log(
         "/pose",
         1,
         rr.Transform3D(translation=[1.0, 2.0, 3.0], quaternion=[0.0, 0.0, 0.0, 1.0]),
-        {"Transform3D:translation": [[1.0, 2.0, 3.0]], "Transform3D:quaternion": [[0.0, 0.0, 0.0, 1.0]]},
+        {
+            "Transform3D:translation": [[1.0, 2.0, 3.0]],
+            "Transform3D:quaternion": [[0.0, 0.0, 0.0, 1.0]],
+        },
     )
     if version < (0, 28):  # renamed since; readers must give the name of today
-        recorder.log("/axes", None, rr.Transform3D.from_fields(axis_length=0.5), {"TransformAxes3D:axis_length": [0.5]})
+        recorder.log(
+            "/axes",
+            None,
+            rr.Transform3D.from_fields(axis_length=0.5),
+            {"TransformAxes3D:axis_length": [0.5]},
+        )
     else:
         recorder.log("/axes", None, rr.TransformAxes3D(0.5), {"TransformAxes3D:axis_length": [0.5]})
     recorder.log(
@@ -182,17 +230,36 @@ def log_everything(rr, recorder: Recorder, version: tuple[int, int]) -> None:
         rr.InstancePoses3D(translations=[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
         {"InstancePoses3D:translations": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]},
     )
-    line = rr.SeriesLine(color=[255, 0, 0], name="a", width=2.0) if version < (0, 24) else rr.SeriesLines(colors=[[255, 0, 0]], names=["a"], widths=[2.0])
-    recorder.log(
-        "/scalars/rows", None, line, {"SeriesLines:colors": [0xFF0000FF], "SeriesLines:names": ["a"], "SeriesLines:widths": [2.0]}
+    line = (
+        rr.SeriesLine(color=[255, 0, 0], name="a", width=2.0)
+        if version < (0, 24)
+        else rr.SeriesLines(colors=[[255, 0, 0]], names=["a"], widths=[2.0])
     )
     recorder.log(
-        "/scalars/columns", None, rr.SeriesPoints(visible_series=[True]), {"SeriesPoints:visible_series": [True]}
+        "/scalars/rows",
+        None,
+        line,
+        {
+            "SeriesLines:colors": [0xFF0000FF],
+            "SeriesLines:names": ["a"],
+            "SeriesLines:widths": [2.0],
+        },
+    )
+    recorder.log(
+        "/scalars/columns",
+        None,
+        rr.SeriesPoints(visible_series=[True]),
+        {"SeriesPoints:visible_series": [True]},
     )
     if hasattr(rr, "CoordinateFrame"):
-        recorder.log("/frame", None, rr.CoordinateFrame("tool"), {"CoordinateFrame:frame": ["tool"]})
+        recorder.log(
+            "/frame", None, rr.CoordinateFrame("tool"), {"CoordinateFrame:frame": ["tool"]}
+        )
     recorder.log(
-        "/log", 2, rr.TextLog("hello, wörld", level="WARN"), {"TextLog:text": ["hello, wörld"], "TextLog:level": ["WARN"]}
+        "/log",
+        2,
+        rr.TextLog("hello, wörld", level="WARN"),
+        {"TextLog:text": ["hello, wörld"], "TextLog:level": ["WARN"]},
     )
     recorder.log(
         "/static/box",
@@ -200,7 +267,12 @@ def log_everything(rr, recorder: Recorder, version: tuple[int, int]) -> None:
         rr.Boxes3D(half_sizes=[[0.5, 1.0, 1.5]], labels=["box"]),
         {"Boxes3D:half_sizes": [[0.5, 1.0, 1.5]], "Boxes3D:labels": ["box"]},
     )
-    recorder.log("/any", 3, rr.AnyValues(count=[1, 2, 3], word="seven", ratio=0.125), {"count": [1, 2, 3], "word": ["seven"], "ratio": [0.125]})
+    recorder.log(
+        "/any",
+        3,
+        rr.AnyValues(count=[1, 2, 3], word="seven", ratio=0.125),
+        {"count": [1, 2, 3], "word": ["seven"], "ratio": [0.125]},
+    )
     recorder.log(
         r"/odd\ name/café/x\.y\:z".replace(r"\.", "."),
         2,
@@ -251,12 +323,18 @@ def official_reading(path: Path) -> dict:
             chunk_count += 1
             row_counts[chunk.entity_path] = row_counts.get(chunk.entity_path, 0) + batch.num_rows
             times: dict[str, list[int]] = {}
-            for field, array in zip(batch.schema, batch.columns):
+            for field, array in zip(batch.schema, batch.columns, strict=True):
                 if field.metadata[b"rerun:kind"] == b"index":
-                    kind = "timestamp" if pa.types.is_timestamp(field.type) else "duration" if pa.types.is_duration(field.type) else "sequence"
+                    kind = (
+                        "timestamp"
+                        if pa.types.is_timestamp(field.type)
+                        else "duration"
+                        if pa.types.is_duration(field.type)
+                        else "sequence"
+                    )
                     timelines[field.name] = kind
                     times[field.name] = array.cast(pa.int64()).to_pylist()
-            for field, array in zip(batch.schema, batch.columns):
+            for field, array in zip(batch.schema, batch.columns, strict=True):
                 metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
                 if metadata["rerun:kind"] != "data":
                     continue
@@ -274,7 +352,12 @@ def official_reading(path: Path) -> dict:
                 )
                 for row, value in enumerate(array.to_pylist()):
                     if value is not None:
-                        column["rows"].append({**{name: values[row] for name, values in times.items()}, "value": value})
+                        column["rows"].append(
+                            {
+                                **{name: values[row] for name, values in times.items()},
+                                "value": value,
+                            }
+                        )
         stores.append(
             {
                 "kind": store.kind,
@@ -303,13 +386,23 @@ def check_against_log(found: dict, logged: dict, where: str) -> None:
     expected = {(column["entity"], column["component"]): column for column in logged["columns"]}
     for key, column in official.items():
         empty = all(row["value"] == [] for row in column["rows"])
-        assert key in expected or key in AUTOMATIC or empty, f"{where}: {key} was never logged: {column['rows'][:2]}"
+        assert key in expected or key in AUTOMATIC or empty, (
+            f"{where}: {key} was never logged: {column['rows'][:2]}"
+        )
         column["expected_from"] = "log" if key in expected else "reader"
     for key, column in expected.items():
         assert key in official, f"{where}: {key} was logged but not found; found {sorted(official)}"
-        rows = [{k: v for k, v in row.items() if k not in AUTOMATIC_TIMELINES} for row in official[key]["rows"]]
+        rows = [
+            {k: v for k, v in row.items() if k not in AUTOMATIC_TIMELINES}
+            for row in official[key]["rows"]
+        ]
         assert column["static"] == official[key]["static"], (where, key)
-        assert sorted(map(repr_row, rows)) == sorted(map(repr_row, column["rows"])), (where, key, rows, column["rows"])
+        assert sorted(map(repr_row, rows)) == sorted(map(repr_row, column["rows"])), (
+            where,
+            key,
+            rows,
+            column["rows"],
+        )
 
 
 def repr_row(row: dict) -> str:
@@ -322,13 +415,16 @@ def write_expectation(path: Path, found: dict, writer: str) -> None:
         frames = {
             row["frame"]
             for column in store["columns"]
-            if not column["static"] and column["rows"] and any(row["value"] != [] for row in column["rows"])
+            if not column["static"]
+            and column["rows"]
+            and any(row["value"] != [] for row in column["rows"])
             for row in column["rows"]
             if "frame" in row
         }
         store["frame_values"] = sorted(frames)
     path.with_name(path.name + ".json").write_text(
-        json.dumps({"file": path.name, "writer": writer, **found}, indent=1, ensure_ascii=False) + "\n"
+        json.dumps({"file": path.name, "writer": writer, **found}, indent=1, ensure_ascii=False)
+        + "\n"
     )
 
 
@@ -339,7 +435,9 @@ def python_of(version: str, sdks: Path) -> Path:
     python = sdks / version / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", sdks / version], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"rerun-sdk=={version}.*"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", f"rerun-sdk=={version}.*"], check=True
+        )
     return python
 
 
@@ -347,10 +445,13 @@ def make_version(version: str, sdks: Path, output: Path) -> None:
     folder = output / f"sdk_{version}"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "RERUN_ANALYTICS": "0"}
-    subprocess.run([python_of(version, sdks), __file__, "--write", folder], check=True, env=environment)
+    subprocess.run(
+        [python_of(version, sdks), __file__, "--write", folder], check=True, env=environment
+    )
     if version == REFUSED_VERSION:
         (folder / "recording.rrd.json").write_text(
-            json.dumps({"file": "recording.rrd", "writer": "0.22.1", "refused": True}, indent=1) + "\n"
+            json.dumps({"file": "recording.rrd", "writer": "0.22.1", "refused": True}, indent=1)
+            + "\n"
         )
         return
     for name in ["recording.rrd", "with_blueprint.rrd"]:
@@ -360,7 +461,9 @@ def make_version(version: str, sdks: Path, output: Path) -> None:
         check_against_log(found, logged, f"{version}/{name}")
         write_expectation(folder / name, found, logged["writer"])
         logged_path.unlink()
-    write_expectation(folder / "blueprint.rbl", official_reading(folder / "blueprint.rbl"), logged["writer"])
+    write_expectation(
+        folder / "blueprint.rbl", official_reading(folder / "blueprint.rbl"), logged["writer"]
+    )
 
 
 def make_special(output: Path) -> None:
@@ -399,7 +502,9 @@ def make_special(output: Path) -> None:
         recording.disconnect()
 
     empty = folder / "empty.rrd"
-    with rr.RecordingStream(APPLICATION_ID, recording_id="empty", send_properties=False) as recording:
+    with rr.RecordingStream(
+        APPLICATION_ID, recording_id="empty", send_properties=False
+    ) as recording:
         recording.save(empty)
         recording.disconnect()
 
@@ -411,26 +516,43 @@ def make_special(output: Path) -> None:
             for column in store["columns"]:
                 if column["entity"] == "/scalars":
                     rows = [(row["frame"], row["value"]) for row in column["rows"]]
-                    assert rows == [(10 * number + frame, [100.0 * number + frame]) for frame in range(3)], (path, rows)
+                    assert rows == [
+                        (10 * number + frame, [100.0 * number + frame]) for frame in range(3)
+                    ], (path, rows)
         write_expectation(path, found, rr.__version__)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=Path, help="write with the SDK of this interpreter into the folder, nothing else")
-    parser.add_argument("--sdks", type=Path, default=REPOSITORY / "build" / "old-sdks", help="where the virtual environments live")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        help="write with the SDK of this interpreter into the folder, nothing else",
+    )
+    parser.add_argument(
+        "--sdks",
+        type=Path,
+        default=REPOSITORY / "build" / "old-sdks",
+        help="where the virtual environments live",
+    )
     parser.add_argument("--output", type=Path, default=REPOSITORY / "tests" / "data")
     parser.add_argument("--only", help="one version")
     arguments = parser.parse_args()
     if arguments.write:
         write_with_this_sdk(arguments.write)
         return
-    versions = [arguments.only] if arguments.only else [REFUSED_VERSION, *READABLE_VERSIONS, NEWEST_VERSION]
+    versions = (
+        [arguments.only]
+        if arguments.only
+        else [REFUSED_VERSION, *READABLE_VERSIONS, NEWEST_VERSION]
+    )
     for version in versions:
         make_version(version, arguments.sdks, arguments.output)
         if version == NEWEST_VERSION:
             make_special(arguments.output)
-        print(f"sdk_{version}: {sum(file.stat().st_size for file in (arguments.output / f'sdk_{version}').iterdir()):,} bytes")
+        print(
+            f"sdk_{version}: {sum(file.stat().st_size for file in (arguments.output / f'sdk_{version}').iterdir()):,} bytes"
+        )
 
 
 if __name__ == "__main__":
