@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
+# The names CMake picks by itself; scikit-build-core would pick others, and the compiler cache tells them apart.
+export CC=${CC:-cc} CXX=${CXX:-c++}
 
 raw=build/wheel-raw
 rm -rf "$raw"
@@ -15,7 +17,7 @@ exclude=()
 for library in arrow arrow_compute arrow_acero arrow_dataset parquet; do
   exclude+=(--exclude "lib$library.so.2600")
 done
-auditwheel -v repair "${exclude[@]}" --wheel-dir dist "$raw"/rushes-*.whl >build/auditwheel.log 2>&1 || {
+auditwheel repair "${exclude[@]}" --wheel-dir dist "$raw"/rushes-*.whl >build/auditwheel.log 2>&1 || {
   cat build/auditwheel.log >&2
   exit 1
 }

@@ -56,7 +56,7 @@ def steps(jobs: int) -> list[Step]:
         Step("Python tests", [*pytest_env, *PYTEST, "tests/python"], 600, ["link"], True),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
-        Step("packaging tests", [*pytest_env, *PYTEST, "tests/packaging"], 600, ["wheel", "link"], True),
+        Step("packaging tests", [*pytest_env, *PYTEST, "tests/packaging"], 1200, ["wheel", "link"], True),
     ]
 
 

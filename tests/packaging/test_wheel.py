@@ -127,3 +127,19 @@ def test_another_pyarrow_is_refused_with_the_line_to_run(fresh: Path, tmp_path: 
     assert last.startswith("ImportError")
     assert "25.0.0" in done.stderr
     assert "pip install 'pyarrow>=26.0.0,<26.1'" in done.stderr.replace('"', "'")
+
+
+def test_pip_install_from_the_tree_into_an_empty_environment(tmp_path: Path) -> None:
+    """Build isolation and all; the compiler cache keeps it short where it has seen our sources."""
+    folder = tmp_path / "empty"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    env = {"CC": "cc", "CXX": "c++", **clean_environment()}
+    subprocess.run(
+        [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", str(ROOT)],
+        check=True,
+        timeout=900,
+        env=env,
+    )
+    done = run(folder, "python", "-c", "import rushes; print(rushes.__version__)", cwd=tmp_path)
+    assert done.stdout.strip() == "0.1.0", done.stderr
+    assert run(folder, "rushes", "--version", cwd=tmp_path).returncode == 0
