@@ -1,0 +1,125 @@
+// The catalog: entries, datasets, segments, layers, tasks.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "arrow/result.h"
+#include "rushes/catalog/catalog_state.h"
+#include "rushes/catalog/journal.h"
+#include "rushes/chunk/catalog_types.h"
+#include "rushes/chunk/mutex.h"
+
+namespace rushes {
+
+// An entry came or went. Companions of datasets give no events of their own.
+struct CatalogEvent {
+  bool created = false;  // else deleted
+  EntryId id;
+};
+
+// Thread safe. Readers take a state and work on it as long as they like; a writer makes the next state, has it recorded by the journal,
+// then publishes it. Recordings are read before any lock is taken.
+//
+// Errors: KeyError (not found), AlreadyExists, Invalid (bad argument), NotImplemented, IOError (files, journal).
+class Catalog {
+ public:
+  explicit Catalog(std::unique_ptr<Journal> journal = std::make_unique<MemoryJournal>());
+  Catalog(const Catalog&) = delete;
+
+  // The state now. Never null.
+  std::shared_ptr<const CatalogState> state() const;
+
+  // --- entries
+
+  struct Filter {
+    std::optional<EntryId> id;
+    std::optional<std::string> name;
+    std::optional<std::vector<EntryKind>> kinds;  // unset: all
+  };
+  std::vector<EntryDetails> FindEntries(const Filter& filter) const;
+
+  // A dataset with its blueprint and asset companions. AlreadyExists when the name or id is taken.
+  arrow::Result<EntryPtr> CreateDataset(const std::string& name, std::optional<EntryId> id = std::nullopt);
+  // Replaces the details. A reference must be to an existing dataset of the right kind (Invalid); an asset dataset is kept when unset, and made
+  // anew when it is gone.
+  arrow::Result<EntryPtr> UpdateDataset(EntryId id, DatasetDetails details, std::optional<std::string> default_segment_table_blueprint);
+  arrow::Result<EntryPtr> Rename(EntryId id, const std::string& name);
+  // A dataset goes with its companions. Recordings stay on disk.
+  arrow::Status Delete(EntryId id);
+
+  // --- registration
+
+  // Reads the files' indexes in parallel, then adds them. An error means that nothing was registered: a source that is missing or not a
+  // recording, no source at all, one (segment, layer) twice. What is wrong with a single (segment, layer) beside the others (it exists
+  // already under kError, its schema does not fit, a limit of its dataset's kind) fails the task of that row. Damaged files are refused
+  // (Invalid) unless `accept_damaged`: then what can be read of them is registered and the damage is logged.
+  arrow::Result<std::vector<RegisteredSource>> Register(EntryId dataset, const std::vector<DataSource>& sources, IfDuplicate on_duplicate,
+                                                        bool accept_damaged = false);
+  // Removes the product of segments and layers; an empty list means all of that kind. Invalid when both are empty. Gives what was removed.
+  arrow::Result<std::vector<LayerPtr>> Unregister(EntryId dataset, const std::vector<std::string>& segments,
+                                                  const std::vector<std::string>& layers);
+
+  // The layer of an id, while it is registered or somebody still reads it; nullptr otherwise.
+  LayerPtr FindLayer(const Tuid& layer_id) const;
+
+  // States of tasks, in the order of the ids. Ids that are not known count as successful: only failures are kept.
+  std::vector<TaskInfo> QueryTasks(const std::vector<std::string>& ids) const;
+
+  // --- mutable properties of segments
+
+  // Replaces all properties of a segment, which need not be registered. Gives the new revision. With `expected_revision`: only if that is
+  // the present one (0: none there), else RevisionMismatch. Invalid unless `row` has one row.
+  arrow::Result<uint64_t> SetProperties(EntryId dataset, const std::string& segment_id, std::shared_ptr<arrow::RecordBatch> row,
+                                        std::optional<uint64_t> expected_revision);
+  struct PropertiesDeletion {
+    std::string segment_id;
+    std::optional<uint64_t> expected_revision;  // another one: left alone
+  };
+  arrow::Status DeleteProperties(EntryId dataset, const std::vector<PropertiesDeletion>& deletions);
+  // True for the error of SetProperties when the revision was another one.
+  static bool IsRevisionMismatch(const arrow::Status& status);
+
+  // --- events
+
+  // Calls `listener` from the changing thread after each change; it must be quick and not call back. Drop the handle to end it.
+  std::shared_ptr<void> Subscribe(std::function<void(const CatalogEvent&)> listener);
+
+ private:
+  // Works on a copy of the state; what it returns happens if the journal takes `change`.
+  using Edit = std::function<arrow::Status(CatalogState* next, CatalogChange* change)>;
+  arrow::Status Commit(const Edit& edit) RUSHES_EXCLUDES(write_mutex_);
+  // Greater than every time given before.
+  int64_t NowNs() RUSHES_REQUIRES(write_mutex_);
+  std::string FailTask(const std::string& message);
+  void RememberLayer(const LayerPtr& layer);
+  void Notify(const CatalogEvent& event);
+
+  const std::unique_ptr<Journal> journal_;
+
+  Mutex write_mutex_;  // one writer at a time
+  int64_t last_time_ns_ RUSHES_GUARDED_BY(write_mutex_) = 0;
+
+  mutable Mutex state_mutex_;  // held to copy or swap the pointer only
+  std::shared_ptr<const CatalogState> state_ RUSHES_GUARDED_BY(state_mutex_);
+
+  mutable Mutex layers_mutex_;
+  std::unordered_map<Tuid, std::weak_ptr<const Layer>> layers_ RUSHES_GUARDED_BY(layers_mutex_);
+  size_t layers_purge_at_ RUSHES_GUARDED_BY(layers_mutex_) = 1024;
+
+  mutable Mutex tasks_mutex_;
+  std::unordered_map<std::string, TaskInfo> failed_tasks_ RUSHES_GUARDED_BY(tasks_mutex_);
+  std::deque<std::string> failed_order_ RUSHES_GUARDED_BY(tasks_mutex_);
+
+  Mutex listeners_mutex_;
+  std::vector<std::weak_ptr<std::function<void(const CatalogEvent&)>>> listeners_ RUSHES_GUARDED_BY(listeners_mutex_);
+};
+
+}  // namespace rushes
