@@ -1,0 +1,91 @@
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "CLI/CLI.hpp"
+#include "rushes/api/server.h"
+#include "rushes/cli/catalog_target.h"
+#include "rushes/cli/commands.h"
+#include "spdlog/fmt/fmt.h"
+
+namespace rushes::cli {
+namespace {
+
+struct ServeArguments {
+  std::vector<std::string> paths;
+  std::vector<std::string> datasets;  // [NAME=]DIRECTORY
+  std::string host = "127.0.0.1";
+  int port = 51234;
+  uint64_t cache_bytes = uint64_t{1} << 30;
+};
+
+// Adds `[NAME=]DIRECTORY` to the datasets.
+void AddDataset(const std::string& argument, std::map<std::string, std::vector<std::string>>* datasets) {
+  std::string name, directory = argument;
+  if (const size_t equals = argument.find('='); equals != std::string::npos && !std::filesystem::exists(argument)) {
+    name = argument.substr(0, equals);
+    directory = argument.substr(equals + 1);
+    if (name.empty()) throw CommandError("--dataset " + argument + ": the name is empty");
+  }
+  std::error_code error;
+  if (!std::filesystem::exists(directory, error)) throw CommandError("no such directory: " + directory);
+  if (!std::filesystem::is_directory(directory, error)) throw CommandError("expected a directory, got a file: " + directory);
+  if (name.empty()) name = std::filesystem::canonical(directory, error).filename().string();
+  if (!datasets->emplace(name, std::vector<std::string>{directory}).second) {
+    throw CommandError("the dataset \"" + name + "\" is given twice");
+  }
+}
+
+void Serve(const ServeArguments& arguments) {
+  ServerOptions options;
+  options.host = arguments.host;
+  options.port = arguments.port;
+  options.chunk_cache_bytes = static_cast<int64_t>(arguments.cache_bytes);
+  options.datasets = Check(DatasetsOfPaths(arguments.paths));
+  for (const std::string& dataset : arguments.datasets) AddDataset(dataset, &options.datasets);
+
+  // Blocked before any thread starts, so that the signals wait for sigwait below.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  const auto server = Check(Server::Start(options));
+  const auto connection = Check(server->Connect());
+  Check(PrintEntries(connection.get()));
+  const std::string url = server->url();
+  fmt::print("\nServing at {}\n", url);
+  fmt::print("  Python   import rushes as rr; client = rr.catalog.CatalogClient(\"{}\")\n", url);
+  fmt::print("  list     rushes connect {}:{}\n", server->host(), server->port());
+  fmt::print("  native   rerun {}\n", url);
+  fmt::print("  web      rerun --web-viewer {}\n", url);
+  fmt::print("Stop with Ctrl-C.\n");
+  std::fflush(stdout);
+
+  int signal = 0;
+  sigwait(&signals, &signal);
+  fmt::print("\nStopping.\n");
+  std::fflush(stdout);
+  server->Shutdown();
+}
+
+}  // namespace
+
+void AddServe(CLI::App* app) {
+  auto arguments = std::make_shared<ServeArguments>();
+  CLI::App* command = app->add_subcommand("serve", "Serve recordings as a catalog");
+  command->add_option("path", arguments->paths,
+                      "Recordings and directories of recordings: a directory becomes a dataset of its name, single files the dataset "
+                      "\"recordings\"; none gives an empty catalog");
+  command->add_option("-d,--dataset", arguments->datasets, "[NAME=]DIRECTORY: a directory as a dataset of this name; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--host", arguments->host, "Address to listen on; 0.0.0.0 for all interfaces")->capture_default_str();
+  command->add_option("-p,--port", arguments->port, "Port to listen on; 0 for any free one")->check(CLI::Range(0, 65535))->capture_default_str();
+  command->add_option("--cache", arguments->cache_bytes, "Bound of the cache of decoded chunks, such as 512MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("1GiB");
+  command->callback([arguments] { Serve(*arguments); });
+}
+
+}  // namespace rushes::cli
