@@ -17,15 +17,20 @@ struct ServerOptions {
   // Dataset name -> recordings or directories of recordings, each registered as one segment.
   std::map<std::string, std::vector<std::string>> datasets;
   int64_t chunk_cache_bytes = int64_t{1} << 30;  // bound of the decoded-chunk cache
+  // Web pages that may call, beside those of localhost, 127.0.0.1 and rerun.io: patterns of whole origins, `*` for any run.
+  std::vector<std::string> cors_allow_origins;
+  int latency_ms = 0;                 // waits this long before each answer over the network; for tests of clients
+  int64_t bandwidth_limit_bytes = 0;  // per second, of answers over the network; 0: none
 };
 
 // Holds the catalog and serves it on a port. Thread safe. Connections of `Connect` reach the catalog without the network and share
-// its ownership: data stays readable while they live, until Shutdown.
+// its ownership: a server that is dropped goes on while one of them, or a chunk source of one, is left; Shutdown ends it at once.
 class Server {
  public:
-  // Binds, loads and listens. IOError when the port is in use (the message names it) or a recording is missing or unreadable.
+  // Loads, binds and listens. Invalid when a path is missing or a name is no dataset name, IOError when the port is in use; the message
+  // names it. A recording that cannot be read is logged and left out; of a truncated one the readable part is served.
   static arrow::Result<std::shared_ptr<Server>> Start(const ServerOptions& options);
-  ~Server();  // shuts down
+  ~Server();
 
   const std::string& host() const;
   int port() const;
@@ -42,8 +47,8 @@ class Server {
 
  private:
   struct Impl;
-  explicit Server(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Server(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace rushes

@@ -17,6 +17,9 @@ struct ServeArguments {
   std::string host = "127.0.0.1";
   int port = 51234;
   uint64_t cache_bytes = uint64_t{1} << 30;
+  std::vector<std::string> cors_allow_origins;
+  int latency_ms = 0;
+  uint64_t bandwidth_limit_bytes = 0;
 };
 
 // Adds `[NAME=]DIRECTORY` to the datasets.
@@ -41,6 +44,9 @@ void Serve(const ServeArguments& arguments) {
   options.host = arguments.host;
   options.port = arguments.port;
   options.chunk_cache_bytes = static_cast<int64_t>(arguments.cache_bytes);
+  options.cors_allow_origins = arguments.cors_allow_origins;
+  options.latency_ms = arguments.latency_ms;
+  options.bandwidth_limit_bytes = static_cast<int64_t>(arguments.bandwidth_limit_bytes);
   options.datasets = Check(DatasetsOfPaths(arguments.paths));
   for (const std::string& dataset : arguments.datasets) AddDataset(dataset, &options.datasets);
 
@@ -85,6 +91,12 @@ void AddServe(CLI::App* app) {
   command->add_option("--cache", arguments->cache_bytes, "Bound of the cache of decoded chunks, such as 512MiB")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("1GiB");
+  command->add_option("--cors-allow-origin", arguments->cors_allow_origins,
+                      "Origin of web pages that may call, beside localhost, 127.0.0.1 and rerun.io; * stands for any text; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--latency-ms", arguments->latency_ms, "Delay each answer, to try out slow connections")->check(CLI::NonNegativeNumber);
+  command->add_option("--bandwidth-limit", arguments->bandwidth_limit_bytes, "Bytes per second of answers, such as 10MB")
+      ->transform(CLI::AsSizeValue(false));
   command->callback([arguments] { Serve(*arguments); });
 }
 
