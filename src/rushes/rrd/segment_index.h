@@ -166,7 +166,6 @@ class SegmentIndexBuilder {
   arrow::Result<SegmentIndexPtr> Finish();
 
  private:
-  struct Row;
   std::vector<Entry> rows_;
   std::unordered_map<ChunkId, uint32_t> seen_;
   std::unordered_map<std::string, TimeType> timelines_;
