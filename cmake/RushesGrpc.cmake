@@ -7,8 +7,6 @@
 # rushes_add_proto_library(NAME <name> ROOT <dir> PROTOS <files>...) compiles .proto files, messages and services,
 # into the static library rushes_<name>; headers are included by their path below ROOT.
 
-find_program(RUSHES_PROTOC protoc REQUIRED)
-find_program(RUSHES_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 find_program(RUSHES_PKG_CONFIG pkg-config REQUIRED)
 
 if(NOT TARGET rushes::grpc)
@@ -51,6 +49,8 @@ endif()
 
 function(rushes_add_proto_library)
   cmake_parse_arguments(ARG "" "NAME;ROOT" "PROTOS" ${ARGN})
+  find_program(RUSHES_PROTOC protoc REQUIRED)
+  find_program(RUSHES_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
   get_filename_component(root "${ARG_ROOT}" ABSOLUTE)
   set(out "${CMAKE_BINARY_DIR}/gen")
   file(MAKE_DIRECTORY "${out}")
