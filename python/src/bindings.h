@@ -1,0 +1,26 @@
+// The areas of the module, one file each.
+#pragma once
+
+#include <memory>
+
+#include "blocking.h"
+#include "rushes/api/connection.h"
+#include <nanobind/nanobind.h>
+
+namespace rushes::python {
+
+void BindServer(nanobind::module_& module);
+void BindConnection(nanobind::module_& module);
+void BindDataset(nanobind::module_& module);
+
+// A connection as Python holds it.
+struct ConnectionObject {
+  Owned<Connection> connection;
+};
+
+// A dataset opened for reading.
+struct SourceObject {
+  Owned<ChunkSource> source;
+};
+
+}  // namespace rushes::python

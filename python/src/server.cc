@@ -1,0 +1,58 @@
+#include "rushes/api/server.h"
+
+#include "bindings.h"
+#include "status.h"
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+namespace rushes::python {
+namespace {
+
+namespace nb = nanobind;
+
+struct ServerObject {
+  Owned<Server> server;
+};
+
+}  // namespace
+
+void BindServer(nb::module_& module) {
+  nb::class_<ServerObject>(module, "Server")
+      .def_static(
+          "start",
+          [](std::string host, int port, std::map<std::string, std::vector<std::string>> datasets) {
+            ServerOptions options;
+            options.host = std::move(host);
+            options.port = port;
+            options.datasets = std::move(datasets);
+            return ServerObject{Owned<Server>(Check(CallBlocking([options] { return Server::Start(options); })))};
+          },
+          nb::arg("host"), nb::arg("port"), nb::arg("datasets"))
+      .def("connect",
+           [](const ServerObject& self) {
+             auto server = self.server.get();
+             return ConnectionObject{Owned<Connection>(Check(CallBlocking([server] { return server->Connect(); })))};
+           })
+      .def("host", [](const ServerObject& self) { return self.server.get()->host(); })
+      .def("port", [](const ServerObject& self) { return self.server.get()->port(); })
+      .def("url", [](const ServerObject& self) { return self.server.get()->url(); })
+      .def("is_running", [](const ServerObject& self) { return self.server.get()->is_running(); })
+      .def("shutdown",
+           [](const ServerObject& self) {
+             auto server = self.server.get();
+             Check(CallBlocking([server] {
+               server->Shutdown();
+               return arrow::Status::OK();
+             }));
+           })
+      .def("wait", [](const ServerObject& self) {
+        auto server = self.server.get();
+        Check(CallBlocking([server] {
+          server->Wait();
+          return arrow::Status::OK();
+        }));
+      });
+}
+
+}  // namespace rushes::python
