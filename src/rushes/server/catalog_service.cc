@@ -1,0 +1,812 @@
+#include "rushes/server/catalog_service.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <random>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "arrow/array/builder_binary.h"
+#include "arrow/util/byte_size.h"
+#include "rerun/cloud/v1alpha1/cloud.grpc.pb.h"
+#include "rushes/catalog/entry_name.h"
+#include "rushes/catalog/metadata_tables.h"
+#include "rushes/catalog/source_url.h"
+#include "rushes/server/chunk_key.h"
+#include "rushes/server/fetch_chunks.h"
+#include "rushes/server/find_chunks.h"
+#include "rushes/server/rpc_internal.h"
+#include "rushes/wire/chunk_query.h"
+#include "rushes/wire/convert.h"
+#include "rushes/wire/dataframe.h"
+#include "rushes/wire/headers.h"
+#include "rushes/wire/layouts.h"
+#include "rushes/wire/status.h"
+
+namespace rushes {
+namespace {
+
+namespace cloud = ::rerun::cloud::v1alpha1;
+namespace common = ::rerun::common::v1alpha1;
+using Context = grpc::CallbackServerContext;
+using UnaryReactor = grpc::ServerUnaryReactor;
+using Service = cloud::RerunCloudService;
+
+// Subscribers that do not read lose the oldest events beyond this.
+constexpr size_t kMaxQueuedEvents = 1024;
+constexpr int kPropertiesPerMessage = 100;
+
+// Events of the catalog, as they happen, until the client leaves.
+class EventReactor final : public grpc::ServerWriteReactor<cloud::WatchEventsResponse> {
+ public:
+  EventReactor(Catalog& catalog, bool entries) : link_(std::make_shared<Link>()) {
+    {
+      MutexLock lock(link_->mutex);
+      link_->reactor = this;
+    }
+    StartSendInitialMetadata();
+    if (!entries) return;
+    subscription_ = catalog.Subscribe([link = link_](const CatalogEvent& event) {
+      MutexLock lock(link->mutex);
+      if (link->reactor) link->reactor->Push(event);
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(link_->mutex);
+    writing_ = false;
+    cancelled_ |= !ok;
+    Continue();
+  }
+  void OnCancel() override {
+    MutexLock lock(link_->mutex);
+    cancelled_ = true;
+    Continue();
+  }
+  void OnDone() override {
+    subscription_.reset();
+    {
+      MutexLock lock(link_->mutex);
+      link_->reactor = nullptr;
+    }
+    delete this;
+  }
+
+ private:
+  // Outlives the reactor in a notification that is under way; its mutex guards the reactor.
+  struct Link {
+    Mutex mutex;
+    EventReactor* reactor = nullptr;
+  };
+
+  void Push(const CatalogEvent& event) {
+    if (cancelled_) return;
+    queue_.push_back(event);
+    if (queue_.size() > kMaxQueuedEvents) queue_.pop_front();
+    Continue();
+  }
+  void Continue() {
+    if (writing_ || finished_) return;
+    if (cancelled_) {
+      finished_ = true;
+      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+      return;
+    }
+    if (queue_.empty()) return;
+    message_.Clear();
+    const CatalogEvent& event = queue_.front();
+    wire::ToProto(event.id, event.created ? message_.mutable_entry_created()->mutable_id() : message_.mutable_entry_deleted()->mutable_id());
+    queue_.pop_front();
+    writing_ = true;
+    StartWrite(&message_);
+  }
+
+  const std::shared_ptr<Link> link_;
+  std::deque<CatalogEvent> queue_;
+  bool writing_ = false;
+  bool cancelled_ = false;
+  bool finished_ = false;
+  cloud::WatchEventsResponse message_;
+  std::shared_ptr<void> subscription_;
+};
+
+TableScan::Filter MakeFilter(const char* column, bool skip, const google::protobuf::RepeatedPtrField<std::string>& values) {
+  return {column, skip, {values.begin(), values.end()}};
+}
+
+void AddFilter(const cloud::SegmentIdFilter& filter, TableScan* scan) {
+  if (filter.has_scan_only()) scan->filters.push_back(MakeFilter("rerun_segment_id", false, filter.scan_only().segment_ids()));
+  if (filter.has_skip()) scan->filters.push_back(MakeFilter("rerun_segment_id", true, filter.skip().segment_ids()));
+}
+
+void AddFilter(const cloud::LayerNameFilter& filter, TableScan* scan) {
+  if (filter.has_scan_only()) scan->filters.push_back(MakeFilter("rerun_layer_name", false, filter.scan_only().layer_names()));
+  if (filter.has_skip()) scan->filters.push_back(MakeFilter("rerun_layer_name", true, filter.skip().layer_names()));
+}
+
+// A stream of one message.
+template <typename Response>
+typename StreamReactor<Response>::Next Once(Response message) {
+  return [message = std::move(message), sent = false](Response* out) mutable -> arrow::Result<bool> {
+    if (sent) return false;
+    sent = true;
+    *out = std::move(message);
+    return true;
+  };
+}
+
+void ToProto(const Entry& entry, cloud::DatasetEntry* out) {
+  wire::ToProto(entry.ToDatasetEntry(), out);
+  if (entry.default_segment_table_blueprint) {
+    out->mutable_dataset_details()->mutable_default_segment_table_blueprint_segment()->set_id(*entry.default_segment_table_blueprint);
+  }
+}
+
+// The one table there is, `__entries`.
+void ToProto(const Entry& entry, cloud::TableEntry* out) {
+  wire::ToProto(entry.entry, out->mutable_details());
+  cloud::SystemTable provider;
+  provider.set_kind(cloud::SYSTEM_TABLE_KIND_ENTRIES);
+  out->mutable_provider_details()->set_type_url("/" + provider.GetDescriptor()->full_name());
+  out->mutable_provider_details()->set_value(provider.SerializeAsString());
+  out->mutable_table_details();
+}
+
+arrow::Status NoTables(const char* what) {
+  return arrow::Status::NotImplemented(what, ": this server holds datasets; user tables are not supported");
+}
+
+// One list of strings of a property row, e.g. `property:asset:segments`; empty if there is none.
+std::vector<std::string> ReadStrings(const arrow::RecordBatch& row, const std::string& name) {
+  std::vector<std::string> out;
+  const auto column = row.GetColumnByName(name);
+  if (!column || column->type_id() != arrow::Type::LIST || column->length() != 1 || column->IsNull(0)) return out;
+  const auto values = static_cast<const arrow::ListArray&>(*column).value_slice(0);
+  if (values->type_id() != arrow::Type::STRING) return out;
+  const auto& strings = static_cast<const arrow::StringArray&>(*values);
+  for (int64_t i = 0; i < strings.length(); ++i) {
+    if (strings.IsValid(i)) out.push_back(strings.GetString(i));
+  }
+  return out;
+}
+
+class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<Service::CallbackService> {
+ public:
+  CatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment)
+      : catalog_(std::move(catalog)), environment_(environment) {}
+
+  // --- server
+
+  UnaryReactor* Version(Context* context, const cloud::VersionRequest*, cloud::VersionResponse* response) override {
+    return Unary(context, environment_, [response] {
+      auto* build = response->mutable_build_info();
+      build->set_crate_name("rushes");
+      build->set_features("");
+      int major = 0, minor = 0, patch = 0;
+      std::sscanf(RUSHES_VERSION, "%d.%d.%d", &major, &minor, &patch);
+      build->mutable_version()->set_major(major);
+      build->mutable_version()->set_minor(minor);
+      build->mutable_version()->set_patch(patch);
+      build->set_rustc_version("");
+      build->set_llvm_version("");
+      build->set_git_hash("");
+      build->set_git_branch("");
+      build->set_target_triple("x86_64-unknown-linux-gnu");
+      build->set_build_time("");
+      build->set_is_debug_build(false);
+      response->set_version("rushes " RUSHES_VERSION);
+      response->add_features(wire::kFeaturePerSegmentValues);
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* WhoAmI(Context* context, const cloud::WhoAmIRequest*, cloud::WhoAmIResponse* response) override {
+    return Unary(context, environment_, [response] {
+      response->set_can_read(true);
+      response->set_can_write(true);
+      auto* capabilities = response->mutable_capabilities();
+      capabilities->add_capabilities(std::string(wire::kCapabilityRegisterPrefix) + "file");
+      capabilities->add_capabilities(wire::kCapabilityFindChunks);
+      return arrow::Status::OK();
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::DoBandwidthTestResponse>* DoBandwidthTest(Context* context,
+                                                                            const cloud::DoBandwidthTestRequest* request) override {
+    using Response = cloud::DoBandwidthTestResponse;
+    return Stream<Response>(context, environment_, [wanted = request->num_bytes()]() -> arrow::Result<StreamReactor<Response>::Next> {
+      if (wanted > wire::kMaxBandwidthTestBytes) {
+        return arrow::Status::Invalid("at most ", wire::kMaxBandwidthTestBytes, " bytes can be asked for, not ", wanted);
+      }
+      return [left = wanted, random = std::mt19937_64(wanted)](Response* out) mutable -> arrow::Result<bool> {
+        if (left == 0) return false;
+        std::string* payload = out->mutable_payload();
+        payload->resize(std::min(left, wire::kBandwidthMessageBytes));
+        for (size_t i = 0; i < payload->size(); i += 8) {
+          const uint64_t word = random();
+          std::memcpy(payload->data() + i, &word, std::min<size_t>(8, payload->size() - i));
+        }
+        left -= payload->size();
+        return true;
+      };
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::WatchEventsResponse>* WatchEvents(Context* context, const cloud::WatchEventsRequest* request) override {
+    AddResponseHeaders(context, environment_);
+    const bool entries = request->kinds().empty() ||
+                         std::any_of(request->kinds().begin(), request->kinds().end(), [](const auto& kind) { return kind.has_entry(); });
+    return new EventReactor(*catalog_, entries);
+  }
+
+  // --- entries
+
+  UnaryReactor* FindEntries(Context* context, const cloud::FindEntriesRequest* request, cloud::FindEntriesResponse* response) override {
+    return Unary(context, environment_, [this, request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const wire::EntryQuery query, wire::FromProto(request->filter()));
+      for (const EntryDetails& entry : catalog_->FindEntries({query.id, query.name, std::nullopt})) {
+        if (query.MatchesKind(entry.kind)) wire::ToProto(entry, response->add_entries());
+      }
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* CreateDatasetEntry(Context* context, const cloud::CreateDatasetEntryRequest* request,
+                                   cloud::CreateDatasetEntryResponse* response) override {
+    return Unary(context, environment_, [this, request, response]() -> arrow::Status {
+      if (!request->has_name()) return wire::MissingField("CreateDatasetEntryRequest.name");
+      std::optional<EntryId> id;
+      if (request->has_id()) {
+        ARROW_ASSIGN_OR_RAISE(id, wire::FromProto(request->id(), "CreateDatasetEntryRequest.id"));
+      }
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog_->CreateDataset(request->name(), id));
+      ToProto(*entry, response->mutable_dataset());
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* ReadDatasetEntry(Context* context, const cloud::ReadDatasetEntryRequest*,
+                                 cloud::ReadDatasetEntryResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, FindDataset(headers));
+      ToProto(*entry, response->mutable_dataset());
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* UpdateDatasetEntry(Context* context, const cloud::UpdateDatasetEntryRequest* request,
+                                   cloud::UpdateDatasetEntryResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      if (!request->has_dataset_details()) return wire::MissingField("UpdateDatasetEntryRequest.dataset_details");
+      ARROW_ASSIGN_OR_RAISE(DatasetDetails details, wire::FromProto(request->dataset_details()));
+      std::optional<std::string> table_blueprint;
+      if (request->dataset_details().has_default_segment_table_blueprint_segment()) {
+        ARROW_ASSIGN_OR_RAISE(table_blueprint, wire::FromProto(request->dataset_details().default_segment_table_blueprint_segment(),
+                                                               "DatasetDetails.default_segment_table_blueprint_segment"));
+      }
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog_->UpdateDataset(id, std::move(details), std::move(table_blueprint)));
+      ToProto(*entry, response->mutable_dataset());
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* UpdateEntry(Context* context, const cloud::UpdateEntryRequest* request, cloud::UpdateEntryResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      if (!request->has_entry_details_update()) return wire::MissingField("UpdateEntryRequest.entry_details_update");
+      EntryPtr entry = catalog_->state()->Find(id);
+      if (!entry) return arrow::Status::KeyError("Entry id '", EntryIdText(id), "' not found");
+      if (request->entry_details_update().has_name()) {
+        ARROW_ASSIGN_OR_RAISE(entry, catalog_->Rename(id, request->entry_details_update().name()));
+      }
+      wire::ToProto(entry->entry, response->mutable_entry_details());
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* DeleteEntry(Context* context, const cloud::DeleteEntryRequest* request, cloud::DeleteEntryResponse*) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      return catalog_->Delete(id);
+    });
+  }
+
+  // --- tables: only `__entries`
+
+  UnaryReactor* ReadTableEntry(Context* context, const cloud::ReadTableEntryRequest* request, cloud::ReadTableEntryResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr table, FindTable(headers, request->has_id() ? &request->id() : nullptr));
+      ToProto(*table, response->mutable_table());
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* GetTableSchema(Context* context, const cloud::GetTableSchemaRequest* request, cloud::GetTableSchemaResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_RETURN_NOT_OK(FindTable(headers, request->has_table_id() ? &request->table_id() : nullptr).status());
+      return wire::EncodeSchema(*CatalogState::EntriesSchema(), response->mutable_schema());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::ScanTableResponse>* ScanTable(Context* context, const cloud::ScanTableRequest* request) override {
+    using Response = cloud::ScanTableResponse;
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_RETURN_NOT_OK(FindTable(headers, request->has_table_id() ? &request->table_id() : nullptr).status());
+                              ARROW_ASSIGN_OR_RAISE(const auto batch, catalog_->state()->EntriesTable());
+                              Response message;
+                              ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, message.mutable_dataframe_part()));
+                              return Once(std::move(message));
+                            });
+  }
+
+  UnaryReactor* UpdateTableEntry(Context* context, const cloud::UpdateTableEntryRequest* request, cloud::UpdateTableEntryResponse*) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
+      ARROW_RETURN_NOT_OK(FindTable(headers, request->has_id() ? &request->id() : nullptr).status());
+      return arrow::Status::Invalid("the system table '", kEntriesTableName, "' cannot be changed");
+    });
+  }
+
+  UnaryReactor* CreateTableEntry(Context* context, const cloud::CreateTableEntryRequest*, cloud::CreateTableEntryResponse*) override {
+    return Unary(context, environment_, [] { return NoTables("CreateTableEntry"); });
+  }
+  UnaryReactor* RegisterTable(Context* context, const cloud::RegisterTableRequest*, cloud::RegisterTableResponse*) override {
+    return Unary(context, environment_, [] { return NoTables("RegisterTable"); });
+  }
+  grpc::ServerReadReactor<cloud::WriteTableRequest>* WriteTable(Context* context, cloud::WriteTableResponse*) override {
+    class Refuse final : public grpc::ServerReadReactor<cloud::WriteTableRequest> {
+     public:
+      Refuse() { Finish(wire::ToGrpcStatus(NoTables("WriteTable"))); }
+      void OnDone() override { delete this; }
+    };
+    AddResponseHeaders(context, environment_);
+    return new Refuse();
+  }
+
+  // --- registration
+
+  UnaryReactor* RegisterWithDataset(Context* context, const cloud::RegisterWithDatasetRequest* request,
+                                    cloud::RegisterWithDatasetResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindDatasetId(headers));
+      std::vector<DataSource> sources;
+      for (const auto& item : request->data_sources()) {
+        ARROW_ASSIGN_OR_RAISE(DataSource source, wire::FromProto(item));
+        if (!HasUrlScheme(source.url)) {
+          return arrow::Status::Invalid("Could not parse URL '", source.url, "': relative URL without a base; a local file is file:///path");
+        }
+        sources.push_back(std::move(source));
+      }
+      ARROW_ASSIGN_OR_RAISE(const IfDuplicate on_duplicate, wire::FromProto(request->on_duplicate()));
+      ARROW_ASSIGN_OR_RAISE(const auto rows, catalog_->Register(id, sources, on_duplicate));
+      ARROW_ASSIGN_OR_RAISE(const auto batch, wire::MakeRegisterBatch(rows));
+      return wire::EncodePart(*batch, response->mutable_data());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::UnregisterFromDatasetResponse>* UnregisterFromDataset(
+      Context* context, const cloud::UnregisterFromDatasetRequest* request) override {
+    using Response = cloud::UnregisterFromDatasetResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          std::vector<std::string> segments;
+          for (const auto& segment : request->segments_to_drop()) {
+            ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(segment, "UnregisterFromDatasetRequest.segments_to_drop"));
+            segments.push_back(std::move(id));
+          }
+          ARROW_RETURN_NOT_OK(
+              catalog_->Unregister(dataset->entry.id, segments, {request->layers_to_drop().begin(), request->layers_to_drop().end()})
+                  .status());
+          Response message;
+          ARROW_ASSIGN_OR_RAISE(const auto empty, arrow::RecordBatch::MakeEmpty(ManifestBaseSchema()));
+          ARROW_RETURN_NOT_OK(wire::EncodePart(*empty, message.mutable_data()));
+          message.mutable_task_id()->set_id("task_0000000000000000");
+          return Once(std::move(message));
+        });
+  }
+
+  UnaryReactor* QueryTasks(Context* context, const cloud::QueryTasksRequest* request, cloud::QueryTasksResponse* response) override {
+    return Unary(context, environment_, [this, request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, TaskRows(request->ids(), false));
+      return wire::EncodePart(*batch, response->mutable_data());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::QueryTasksOnCompletionResponse>* QueryTasksOnCompletion(
+      Context* context, const cloud::QueryTasksOnCompletionRequest* request) override {
+    using Response = cloud::QueryTasksOnCompletionResponse;
+    return Stream<Response>(context, environment_, [this, request]() -> arrow::Result<StreamReactor<Response>::Next> {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, TaskRows(request->ids(), true));
+      Response message;
+      ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, message.mutable_data()));
+      return Once(std::move(message));
+    });
+  }
+
+  UnaryReactor* CancelTasks(Context* context, const cloud::CancelTasksRequest*, cloud::CancelTasksResponse*) override {
+    return Unary(context, environment_, [] { return arrow::Status::OK(); });  // every task is done when its id is known
+  }
+
+  // --- metadata tables and schemas
+
+  UnaryReactor* GetSegmentTableSchema(Context* context, const cloud::GetSegmentTableSchemaRequest*,
+                                      cloud::GetSegmentTableSchemaResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      ARROW_ASSIGN_OR_RAISE(const auto table, dataset->content->SegmentTable());
+      return wire::EncodeSchema(*table->schema(), response->mutable_schema());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::ScanSegmentTableResponse>* ScanSegmentTable(Context* context,
+                                                                              const cloud::ScanSegmentTableRequest* request) override {
+    using Response = cloud::ScanSegmentTableResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          TableScan scan;
+          scan.columns.assign(request->columns().begin(), request->columns().end());
+          AddFilter(request->segment_id_filter(), &scan);
+          ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->SegmentTable());
+          ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
+          return Batches<Response>(std::move(table));
+        });
+  }
+
+  UnaryReactor* GetDatasetManifestSchema(Context* context, const cloud::GetDatasetManifestSchemaRequest*,
+                                         cloud::GetDatasetManifestSchemaResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      ARROW_ASSIGN_OR_RAISE(const auto table, dataset->content->Manifest());
+      return wire::EncodeSchema(*table->schema(), response->mutable_schema());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::ScanDatasetManifestResponse>* ScanDatasetManifest(
+      Context* context, const cloud::ScanDatasetManifestRequest* request) override {
+    using Response = cloud::ScanDatasetManifestResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          TableScan scan;
+          scan.columns.assign(request->columns().begin(), request->columns().end());
+          AddFilter(request->segment_id_filter(), &scan);
+          AddFilter(request->layer_name_filter(), &scan);
+          ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->Manifest());
+          ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
+          return Batches<Response>(std::move(table));
+        });
+  }
+
+  UnaryReactor* GetDatasetSchema(Context* context, const cloud::GetDatasetSchemaRequest*, cloud::GetDatasetSchemaResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      return wire::EncodeSchema(*dataset->content->schema()->ToArrow(), response->mutable_schema());
+    });
+  }
+
+  grpc::ServerWriteReactor<cloud::GetSchemasResponse>* GetSchemas(Context* context, const cloud::GetSchemasRequest* request) override {
+    using Response = cloud::GetSchemasResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          if (request->schema_ids_size() > wire::kMaxSchemaIds) {
+            return arrow::Status::Invalid("at most ", wire::kMaxSchemaIds, " schema ids can be asked for, not ", request->schema_ids_size());
+          }
+          std::set<std::string> wanted;
+          for (const auto& id : request->schema_ids()) {
+            if (!id.has_sha256()) return arrow::Status::Invalid("missing required field: 'rerun.common.v1alpha1.SchemaId.sha256'");
+            if (id.sha256().size() != 32) return arrow::Status::Invalid("a schema id has 32 bytes, not ", id.sha256().size());
+            wanted.insert(id.sha256());
+          }
+          std::vector<std::pair<std::string, std::shared_ptr<arrow::Schema>>> found;
+          for (const auto& [id, segment] : dataset->content->segments()) {
+            for (const LayerPtr& layer : segment->layers) {
+              if (wanted.erase(layer->schema_sha256)) found.emplace_back(layer->schema_sha256, layer->store->arrow_schema());
+            }
+            if (wanted.empty()) break;
+          }
+          return [found = std::move(found), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
+            if (i == found.size()) return false;
+            out->mutable_schema_id()->set_sha256(found[i].first);
+            ARROW_RETURN_NOT_OK(wire::EncodeSchema(*found[i].second, out->mutable_schema()));
+            ++i;
+            return true;
+          };
+        });
+  }
+
+  grpc::ServerWriteReactor<cloud::GetRrdManifestResponse>* GetRrdManifest(Context* context,
+                                                                          const cloud::GetRrdManifestRequest* request) override {
+    using Response = cloud::GetRrdManifestResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          if (!request->has_segment_id()) return wire::MissingField("GetRrdManifestRequest.segment_id");
+          ARROW_ASSIGN_OR_RAISE(const std::string id, wire::FromProto(request->segment_id(), "GetRrdManifestRequest.segment_id"));
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          const Segment* segment = dataset->content->FindSegment(id);
+          if (!segment) {
+            return arrow::Status::KeyError("Segment '", id, "' not found in dataset '", EntryIdText(dataset->entry.id), "'");
+          }
+          std::vector<ManifestPart> parts;
+          for (const LayerPtr& layer : segment->layers) {
+            const SegmentIndex& index = *layer->store->index();
+            arrow::BinaryBuilder keys;
+            ARROW_RETURN_NOT_OK(keys.Reserve(static_cast<int64_t>(index.num_chunks())));
+            for (uint32_t i = 0; i < index.num_chunks(); ++i) {
+              ARROW_RETURN_NOT_OK(keys.Append(EncodeChunkKey({layer->id, i, index.id(i)})));
+            }
+            ManifestPart part;
+            part.index = &index;
+            ARROW_ASSIGN_OR_RAISE(part.keys, keys.Finish());
+            parts.push_back(std::move(part));
+          }
+          ARROW_ASSIGN_OR_RAISE(const RrdManifest manifest, MakeManifest(parts, *segment->schema));
+          Response message;
+          auto* out = message.mutable_rrd_manifest();
+          out->mutable_store_id()->set_kind(dataset->entry.kind == EntryKind::kBlueprintDataset ? common::STORE_KIND_BLUEPRINT
+                                                                                                 : common::STORE_KIND_RECORDING);
+          out->mutable_store_id()->set_recording_id(id);
+          out->mutable_store_id()->mutable_application_id()->set_id(EntryIdText(dataset->entry.id));
+          ARROW_RETURN_NOT_OK(wire::EncodeSchema(*manifest.schema, out->mutable_sorbet_schema()));
+          out->set_sorbet_schema_sha256(manifest.schema_sha256);
+          ARROW_RETURN_NOT_OK(wire::EncodePart(*manifest.data, out->mutable_data()));
+          return Once(std::move(message));
+        });
+  }
+
+  // --- assets and properties
+
+  grpc::ServerWriteReactor<cloud::GetAssetsForSegmentResponse>* GetAssetsForSegment(
+      Context* context, const cloud::GetAssetsForSegmentRequest* request) override {
+    using Response = cloud::GetAssetsForSegmentResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          const auto state = catalog_->state();
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          if (dataset->entry.kind != EntryKind::kDataset) {
+            return arrow::Status::Invalid("'", dataset->entry.name, "' is not a recording dataset and has no assets");
+          }
+          std::optional<std::string> segment;
+          if (request->has_segment_id()) {
+            ARROW_ASSIGN_OR_RAISE(segment, wire::FromProto(request->segment_id(), "GetAssetsForSegmentRequest.segment_id"));
+          }
+          if (!dataset->details.asset_dataset) return [](Response*) -> arrow::Result<bool> { return false; };
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr assets, state->GetDataset(*dataset->details.asset_dataset));
+          Response message;
+          wire::ToProto(assets->entry.id, message.mutable_assets_entry());
+          for (const auto& [id, ignored] : assets->content->segments()) {
+            bool opt_in = false;
+            std::vector<std::string> listed;
+            if (const auto it = assets->properties.find(id); it != assets->properties.end()) {
+              const auto mode = ReadStrings(*it->second.row, "property:asset:mode");
+              opt_in = !mode.empty() && mode.front() == "OptIn";
+              listed = ReadStrings(*it->second.row, "property:asset:segments");
+            }
+            const bool is_listed = segment && std::find(listed.begin(), listed.end(), *segment) != listed.end();
+            if (opt_in ? is_listed : !is_listed) message.add_asset_segment_ids()->set_id(id);
+          }
+          return Once(std::move(message));
+        });
+  }
+
+  grpc::ServerWriteReactor<cloud::GetSegmentPropertiesResponse>* GetSegmentProperties(
+      Context* context, const cloud::GetSegmentPropertiesRequest* request) override {
+    using Response = cloud::GetSegmentPropertiesResponse;
+    return Stream<Response>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          if (request->segment_ids().empty()) return arrow::Status::Invalid("at least one segment id is needed");
+          std::vector<std::string> ids;
+          for (const auto& item : request->segment_ids()) {
+            ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(item, "GetSegmentPropertiesRequest.segment_ids"));
+            ids.push_back(std::move(id));
+          }
+          return [dataset, ids = std::move(ids), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
+            if (i == ids.size()) return false;
+            for (int n = 0; n < kPropertiesPerMessage && i < ids.size(); ++i, ++n) {
+              const auto it = dataset->properties.find(ids[i]);
+              if (it == dataset->properties.end()) continue;
+              auto* item = out->add_segments();
+              item->mutable_segment_id()->set_id(ids[i]);
+              item->set_revision(it->second.revision);
+              ARROW_RETURN_NOT_OK(wire::EncodePart(*it->second.row, item->mutable_properties()));
+            }
+            return true;
+          };
+        });
+  }
+
+  UnaryReactor* SetSegmentProperties(Context* context, const cloud::SetSegmentPropertiesRequest* request,
+                                     cloud::SetSegmentPropertiesResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId dataset, FindDatasetId(headers));
+      if (!request->has_segment_id()) return wire::MissingField("SetSegmentPropertiesRequest.segment_id");
+      if (!request->has_properties()) return wire::MissingField("SetSegmentPropertiesRequest.properties");
+      ARROW_ASSIGN_OR_RAISE(const std::string id, wire::FromProto(request->segment_id(), "SetSegmentPropertiesRequest.segment_id"));
+      ARROW_ASSIGN_OR_RAISE(auto row, wire::DecodePart(request->properties(), "SetSegmentPropertiesRequest.properties"));
+      const auto expected = request->has_expected_revision() ? std::optional<uint64_t>(request->expected_revision()) : std::nullopt;
+      const auto revision = catalog_->SetProperties(dataset, id, std::move(row), expected);
+      if (!revision.ok()) {
+        return Catalog::IsRevisionMismatch(revision.status())
+                   ? wire::MakeStatus(wire::RpcCode::kFailedPrecondition, revision.status().message())
+                   : revision.status();
+      }
+      response->set_revision(*revision);
+      return arrow::Status::OK();
+    });
+  }
+
+  UnaryReactor* DeleteSegmentProperties(Context* context, const cloud::DeleteSegmentPropertiesRequest* request,
+                                        cloud::DeleteSegmentPropertiesResponse*) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryId dataset, FindDatasetId(headers));
+      std::vector<Catalog::PropertiesDeletion> deletions;
+      for (const auto& item : request->segments()) {
+        if (!item.has_segment_id()) return wire::MissingField("SegmentPropertiesDeletion.segment_id");
+        ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(item.segment_id(), "SegmentPropertiesDeletion.segment_id"));
+        deletions.push_back({std::move(id), item.has_expected_revision() ? std::optional<uint64_t>(item.expected_revision()) : std::nullopt});
+      }
+      return catalog_->DeleteProperties(dataset, deletions);
+    });
+  }
+
+  // --- chunks
+
+  grpc::ServerWriteReactor<cloud::FindChunksResponse>* FindChunks(Context* context, const cloud::FindChunksRequest* request) override {
+    using Response = cloud::FindChunksResponse;
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(auto query, wire::ParseFindChunks(*request));
+                              return Find<Response>(headers, std::move(query), true);
+                            });
+  }
+
+  grpc::ServerWriteReactor<cloud::QueryDatasetResponse>* QueryDataset(Context* context, const cloud::QueryDatasetRequest* request) override {
+    using Response = cloud::QueryDatasetResponse;
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(auto query, wire::ParseQueryDataset(*request));
+                              return Find<Response>(headers, std::move(query), false);
+                            });
+  }
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* FetchChunks(Context* context, const grpc::ByteBuffer* request) override {
+    return Stream<grpc::ByteBuffer>(context, environment_, [this, request]() -> arrow::Result<StreamReactor<grpc::ByteBuffer>::Next> {
+      ARROW_ASSIGN_OR_RAISE(auto made, ChunkFetcher::Make(*catalog_, *request));
+      return [fetcher = std::shared_ptr<ChunkFetcher>(std::move(made))](grpc::ByteBuffer* out) { return fetcher->Next(out); };
+    });
+  }
+
+  // --- what this server does not have
+
+  UnaryReactor* GetWriteAccessGrant(Context* context, const cloud::GetWriteAccessGrantRequest*, cloud::GetWriteAccessGrantResponse*) override {
+    return Refuse(context, "GetWriteAccessGrant: this server takes recordings from where they are; uploads are not supported");
+  }
+  UnaryReactor* GetMultipartUploadPartGrants(Context* context, const cloud::GetMultipartUploadPartGrantsRequest*,
+                                             cloud::GetMultipartUploadPartGrantsResponse*) override {
+    return Refuse(context, "GetMultipartUploadPartGrants: uploads are not supported");
+  }
+  UnaryReactor* CompleteMultipartUpload(Context* context, const cloud::CompleteMultipartUploadRequest*,
+                                        cloud::CompleteMultipartUploadResponse*) override {
+    return Refuse(context, "CompleteMultipartUpload: uploads are not supported");
+  }
+  UnaryReactor* AbortMultipartUpload(Context* context, const cloud::AbortMultipartUploadRequest*,
+                                     cloud::AbortMultipartUploadResponse*) override {
+    return Refuse(context, "AbortMultipartUpload: uploads are not supported");
+  }
+  UnaryReactor* DoMaintenance(Context* context, const cloud::DoMaintenanceRequest*, cloud::DoMaintenanceResponse*) override {
+    return Refuse(context, "DoMaintenance: there is nothing to maintain in this server");
+  }
+  UnaryReactor* DoGlobalMaintenance(Context* context, const cloud::DoGlobalMaintenanceRequest*, cloud::DoGlobalMaintenanceResponse*) override {
+    return Refuse(context, "DoGlobalMaintenance: there is nothing to maintain in this server");
+  }
+
+ private:
+  UnaryReactor* Refuse(Context* context, const char* words) {
+    return Unary(context, environment_, [words] { return arrow::Status::NotImplemented(words); });
+  }
+
+  static arrow::Status NoEntry() {
+    return arrow::Status::Invalid("missing mandatory header: one of '", wire::kEntryIdHeader, "' and '", wire::kEntryNameHeader,
+                                  "' must name the entry");
+  }
+  static arrow::Result<EntryId> ParseIdHeader(const std::string& text) {
+    auto id = EntryId::FromHex(text);
+    if (!id.ok()) return arrow::Status::Invalid("header '", wire::kEntryIdHeader, "' is not an entry id of 32 hex digits: '", text, "'");
+    return id;
+  }
+
+  // The dataset that the headers name. A name finds datasets only.
+  arrow::Result<EntryPtr> FindDataset(const EntryHeaders& headers) const {
+    if (headers.id_text) {
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, ParseIdHeader(*headers.id_text));
+      return catalog_->state()->GetDataset(id);
+    }
+    if (!headers.name) return NoEntry();
+    return catalog_->state()->GetDataset(std::string_view(*headers.name));
+  }
+  // Its id; an id header is not looked up, so that errors of the arguments come first.
+  arrow::Result<EntryId> FindDatasetId(const EntryHeaders& headers) const {
+    if (headers.id_text) return ParseIdHeader(*headers.id_text);
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, FindDataset(headers));
+    return entry->entry.id;
+  }
+  // The entry that header and body name, which must agree.
+  static arrow::Result<EntryId> FindId(const EntryHeaders& headers, const common::EntryId* body) {
+    std::optional<EntryId> from_header, from_body;
+    if (headers.id_text) {
+      ARROW_ASSIGN_OR_RAISE(from_header, ParseIdHeader(*headers.id_text));
+    }
+    if (body) {
+      ARROW_ASSIGN_OR_RAISE(from_body, wire::FromProto(*body, "EntryId.id"));
+    }
+    if (!from_header && !from_body) return arrow::Status::Invalid("missing entry id in request header and body");
+    if (from_header && from_body && *from_header != *from_body) {
+      return arrow::Status::Invalid("mismatched entry id: '", EntryIdText(*from_header), "' in the header, '", EntryIdText(*from_body),
+                                    "' in the body");
+    }
+    return from_header ? *from_header : *from_body;
+  }
+  arrow::Result<EntryPtr> FindTable(const EntryHeaders& headers, const common::EntryId* body) const {
+    ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, body));
+    EntryPtr entry = catalog_->state()->Find(id);
+    if (!entry || entry->is_dataset()) return arrow::Status::KeyError("Entry id '", EntryIdText(id), "' not found");
+    return entry;
+  }
+
+  // `unique`: each id once.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TaskRows(const google::protobuf::RepeatedPtrField<common::TaskId>& wanted,
+                                                              bool unique) const {
+    std::vector<std::string> ids;
+    std::unordered_set<std::string> seen;
+    for (const auto& id : wanted) {
+      if (id.id().empty()) return arrow::Status::Invalid("a task id must not be empty");
+      if (!unique || seen.insert(id.id()).second) ids.push_back(id.id());
+    }
+    return wire::MakeTaskBatch(catalog_->QueryTasks(ids));
+  }
+
+  // A table as a stream: at least one message, none much larger than the limits of clients like.
+  template <typename Response>
+  static typename StreamReactor<Response>::Next Batches(std::shared_ptr<arrow::RecordBatch> table) {
+    const int64_t bytes_per_row = table->num_rows() == 0 ? 1 : arrow::util::TotalBufferSize(*table) / table->num_rows() + 1;
+    const int64_t rows_per_message = std::max<int64_t>(1, (int64_t{64} << 20) / bytes_per_row);
+    return [table = std::move(table), rows_per_message, row = int64_t{0}, first = true](Response* out) mutable -> arrow::Result<bool> {
+      if (!first && row >= table->num_rows()) return false;
+      first = false;
+      ARROW_RETURN_NOT_OK(wire::EncodePart(*table->Slice(row, rows_per_message), out->mutable_data()));
+      row += rows_per_message;
+      return true;
+    };
+  }
+
+  template <typename Response>
+  arrow::Result<typename StreamReactor<Response>::Next> Find(const EntryHeaders& headers, wire::ChunkQuery query, bool find_chunks) const {
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+    ARROW_ASSIGN_OR_RAISE(auto made, ChunkFinder::Make(dataset->content, std::move(query), find_chunks));
+    return [finder = std::shared_ptr<ChunkFinder>(std::move(made))](Response* out) -> arrow::Result<bool> {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, finder->Next());
+      if (!batch) return false;
+      ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, out->mutable_data()));
+      return true;
+    };
+  }
+
+  const std::shared_ptr<Catalog> catalog_;
+  const RpcEnvironment& environment_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment) {
+  return std::make_unique<CatalogService>(std::move(catalog), environment);
+}
+
+}  // namespace rushes

@@ -1,0 +1,17 @@
+// The gRPC service over a catalog.
+#pragma once
+
+#include <memory>
+
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include "rushes/catalog/catalog.h"
+
+namespace rushes {
+
+struct RpcEnvironment;
+
+// `environment` must outlive the service.
+std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment);
+
+}  // namespace rushes

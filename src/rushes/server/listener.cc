@@ -1,0 +1,180 @@
+#include "rushes/server/listener.h"
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "spdlog/spdlog.h"
+
+namespace rushes {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A connection that has said nothing yet is kept this long, and no more than so many of them.
+constexpr auto kFirstBytesTimeout = std::chrono::seconds(20);
+constexpr size_t kMaxSilentConnections = 1024;
+constexpr char kHttp2Preface[] = "PRI";
+
+std::string At(const std::string& host, int port) {
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+struct Silent {
+  int fd;
+  Clock::time_point since;
+};
+
+}  // namespace
+
+struct Listener::Impl {
+  int fd = -1;
+  int wake_fd = -1;
+  int port = 0;
+  ConnectionHandler on_http2;
+  ConnectionHandler on_http1;
+  std::thread thread;
+
+  void Run();
+  // True when the connection is no longer ours.
+  bool Look(int connection);
+};
+
+Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Listener::~Listener() { Stop(); }
+int Listener::port() const { return impl_->port; }
+
+arrow::Result<std::unique_ptr<Listener>> Listener::Start(const std::string& host, int port, ConnectionHandler on_http2,
+                                                         ConnectionHandler on_http1) {
+  if (port < 0 || port > 65535) return arrow::Status::Invalid("port must be in 0..65535, got ", port);
+  addrinfo hints = {};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found); error != 0) {
+    return arrow::Status::IOError("cannot listen on '", host, "': ", gai_strerror(error));
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+  int fd = -1, why = 0;
+  for (const addrinfo* address = addresses.get(); address != nullptr && fd < 0; address = address->ai_next) {
+    fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+      why = errno;
+      continue;
+    }
+    const int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, 512) != 0) {
+      why = errno;
+      close(fd);
+      fd = -1;
+    }
+  }
+  if (fd < 0) {
+    return arrow::Status::IOError("Failed to bind to address ", At(host, port), ": ", std::strerror(why),
+                                  why == EADDRINUSE ? "; another program listens there, choose another port or 0 for any free one" : "");
+  }
+  sockaddr_storage bound = {};
+  socklen_t length = sizeof(bound);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length);
+  auto impl = std::make_unique<Impl>();
+  impl->fd = fd;
+  impl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  impl->port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&bound)->sin6_port
+                                                 : reinterpret_cast<sockaddr_in*>(&bound)->sin_port);
+  impl->on_http2 = std::move(on_http2);
+  impl->on_http1 = std::move(on_http1);
+  impl->thread = std::thread([state = impl.get()] { state->Run(); });
+  return std::unique_ptr<Listener>(new Listener(std::move(impl)));
+}
+
+bool Listener::Impl::Look(int connection) {
+  char bytes[3];
+  const ssize_t count = recv(connection, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
+  if (count <= 0) {
+    close(connection);
+    return true;
+  }
+  if (std::memcmp(bytes, kHttp2Preface, static_cast<size_t>(count)) == 0) {
+    if (count < 3) return false;  // could still become either
+    on_http2(connection);
+  } else {
+    on_http1(connection);
+  }
+  return true;
+}
+
+void Listener::Impl::Run() {
+  std::vector<Silent> silent;
+  std::vector<pollfd> polled;
+  for (;;) {
+    polled.clear();
+    polled.push_back({wake_fd, POLLIN, 0});
+    // Too many silent connections: accept again when some have spoken or timed out.
+    polled.push_back({silent.size() < kMaxSilentConnections ? fd : -1, POLLIN, 0});
+    for (const Silent& connection : silent) polled.push_back({connection.fd, POLLIN, 0});
+    const int ready = poll(polled.data(), polled.size(), silent.empty() ? -1 : 1000);
+    if (ready < 0 && errno != EINTR) {
+      spdlog::error("the listener failed: {}", std::strerror(errno));
+      break;
+    }
+    if (polled[0].revents != 0) break;
+    std::vector<Silent> still;
+    const auto now = Clock::now();
+    for (size_t i = 0; i < silent.size(); ++i) {
+      // Half a preface leaves the socket readable; a short pause keeps that from spinning.
+      if (polled[i + 2].revents != 0) {
+        if (Look(silent[i].fd)) continue;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      if (now - silent[i].since > kFirstBytesTimeout) {
+        close(silent[i].fd);
+        continue;
+      }
+      still.push_back(silent[i]);
+    }
+    silent = std::move(still);
+    if (polled[1].revents == 0) continue;
+    for (;;) {
+      const int connection = accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      if (connection < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+          spdlog::warn("cannot accept a connection: {}", std::strerror(errno));
+          std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        }
+        break;
+      }
+      const int one = 1;
+      setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+      if (!Look(connection)) silent.push_back({connection, now});
+      if (silent.size() >= kMaxSilentConnections) break;
+    }
+  }
+  for (const Silent& connection : silent) close(connection.fd);
+}
+
+void Listener::Stop() {
+  if (!impl_->thread.joinable()) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(impl_->wake_fd, &one, sizeof(one));
+  impl_->thread.join();
+  close(impl_->fd);
+  close(impl_->wake_fd);
+  impl_->fd = impl_->wake_fd = -1;
+}
+
+}  // namespace rushes

@@ -1,0 +1,133 @@
+// Reactors of the gRPC callback interface: handlers run on our threads, streams go on when the client has room. Private to this folder.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include "arrow/result.h"
+#include "rushes/chunk/tuid.h"
+#include "rushes/server/worker_pool.h"
+#include "rushes/wire/grpc_status.h"
+
+namespace rushes {
+
+// What all calls of a server share.
+struct RpcEnvironment {
+  WorkerPool* pool = nullptr;
+  std::string server_version;         // value of `x-rerun-server-version`
+  int latency_ms = 0;
+  int64_t bandwidth_limit_bytes = 0;  // per second
+  std::atomic<bool> stopping{false};
+
+  void Delay() const {
+    if (latency_ms > 0 && !stopping) std::this_thread::sleep_for(std::chrono::milliseconds(latency_ms));
+  }
+  void Throttle(size_t bytes) const {
+    if (bandwidth_limit_bytes > 0 && !stopping) {
+      std::this_thread::sleep_for(std::chrono::duration<double>(static_cast<double>(bytes) / static_cast<double>(bandwidth_limit_bytes)));
+    }
+  }
+};
+
+// Puts the headers of every answer into `context`. Call before anything is sent.
+void AddResponseHeaders(grpc::CallbackServerContext* context, const RpcEnvironment& environment);
+
+// The entry a call is about, as its headers say it. Safe to use after the call's method returned.
+struct EntryHeaders {
+  std::optional<std::string> id_text;
+  std::optional<std::string> name;
+  static EntryHeaders Read(const grpc::CallbackServerContext& context);
+};
+
+// Answers a unary call with what `handler` returns; it runs on a worker.
+template <typename Handler>
+grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const RpcEnvironment& environment, Handler handler) {
+  AddResponseHeaders(context, environment);
+  auto* reactor = context->DefaultReactor();
+  environment.pool->Submit([reactor, &environment, handler = std::move(handler)]() mutable {
+    environment.Delay();
+    const arrow::Status status = handler();
+    reactor->Finish(status.ok() ? grpc::Status::OK : wire::ToGrpcStatus(status));
+  });
+  return reactor;
+}
+
+// Answers a streaming call with what `next` gives until it says false. `next` runs on workers, one call at a time, and only when the
+// message before has left: a slow client holds no thread and one message.
+template <typename Response>
+class StreamReactor final : public grpc::ServerWriteReactor<Response> {
+ public:
+  using Next = std::function<arrow::Result<bool>(Response*)>;
+
+  StreamReactor(const RpcEnvironment& environment, Next next) : environment_(environment), next_(std::move(next)) {}
+
+  void Start() {
+    environment_.pool->Submit([this] {
+      environment_.Delay();
+      Step();
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok || cancelled_) {
+      this->Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+      return;
+    }
+    environment_.pool->Submit([this] { Step(); });
+  }
+  void OnCancel() override { cancelled_ = true; }
+  void OnDone() override { delete this; }
+
+ private:
+  void Step() {
+    if (cancelled_ || environment_.stopping) {
+      this->Finish(grpc::Status(grpc::StatusCode::CANCELLED, environment_.stopping ? "the server is closed" : "the client went away"));
+      return;
+    }
+    response_ = Response();
+    const arrow::Result<bool> more = next_(&response_);
+    if (!more.ok()) {
+      this->Finish(wire::ToGrpcStatus(more.status()));
+    } else if (!*more) {
+      this->Finish(grpc::Status::OK);
+    } else {
+      if constexpr (requires { response_.ByteSizeLong(); }) {
+        environment_.Throttle(response_.ByteSizeLong());
+      } else {
+        environment_.Throttle(response_.Length());
+      }
+      this->StartWrite(&response_);
+    }
+  }
+
+  const RpcEnvironment& environment_;
+  Next next_;
+  Response response_;
+  std::atomic<bool> cancelled_{false};
+};
+
+// `open` runs on a worker and gives the `next` of the stream, or the error that ends it.
+template <typename Response>
+grpc::ServerWriteReactor<Response>* Stream(grpc::CallbackServerContext* context, const RpcEnvironment& environment,
+                                           std::function<arrow::Result<typename StreamReactor<Response>::Next>()> open) {
+  AddResponseHeaders(context, environment);
+  typename StreamReactor<Response>::Next next;
+  auto* reactor = new StreamReactor<Response>(
+      environment, [open = std::move(open), next = std::move(next)](Response* response) mutable -> arrow::Result<bool> {
+        if (!next) {
+          ARROW_ASSIGN_OR_RAISE(next, open());
+        }
+        return next(response);
+      });
+  reactor->Start();
+  return reactor;
+}
+
+}  // namespace rushes
