@@ -48,15 +48,16 @@ format: setup-lint ## format C++ and Python in place
 	@.venv/bin/ruff format -q $(PY_DIRS)
 	@.venv/bin/ruff check -q --fix $(PY_DIRS)
 
-lint: setup-lint ## formatting, ruff, mypy, the locks as clang sees them
+lint: setup-lint configure ## formatting, ruff, mypy, the locks as clang sees them
 	@$(CXX_FILES) | xargs -r clang-format --dry-run -Werror
 	@.venv/bin/ruff format --check $(PY_DIRS)
 	@.venv/bin/ruff check $(PY_DIRS)
 	@.venv/bin/mypy
-	@tools/check_locks.sh
+	@cmake --build build/release --target rushes_proto_generated
+	@tools/check_locks.sh build/release
 
 tidy: setup-lint configure ## clang-tidy over src/ (slow)
-	@cmake --build build/release -j $(JOBS) --target rushes_proto
+	@cmake --build build/release --target rushes_proto_generated
 	@git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy -p build/release --quiet
 
 asan: setup ## the C++ tests under the address and undefined behaviour sanitizers

@@ -69,7 +69,10 @@ function(rushes_add_proto_library)
       VERBATIM)
     list(APPEND sources ${generated})
   endforeach()
+  # Tools that only read headers need no more than this.
+  add_custom_target(rushes_${ARG_NAME}_generated DEPENDS ${sources})
   add_library(rushes_${ARG_NAME} STATIC ${sources})
+  add_dependencies(rushes_${ARG_NAME} rushes_${ARG_NAME}_generated)
   add_library(rushes::${ARG_NAME} ALIAS rushes_${ARG_NAME})
   # The includes that find these headers are given to every target of ours in RushesTargets.cmake.
   target_include_directories(rushes_${ARG_NAME} SYSTEM PUBLIC "$<BUILD_INTERFACE:${out}>")
