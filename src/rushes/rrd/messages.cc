@@ -356,8 +356,7 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payloa
   if (!written.ok()) {
     return arrow::Status::Invalid("broken LZ4 block of ", payload.size(), " bytes, ", size_uncompressed, " bytes decompressed were expected");
   }
-  std::memset(out->mutable_data() + *written, 0, static_cast<size_t>(out->size() - *written));
-  return out;
+  return *written == out->size() ? out : arrow::SliceBuffer(out, 0, *written);
 }
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> CompressLz4(std::string_view bytes) {

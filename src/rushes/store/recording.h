@@ -14,6 +14,7 @@
 #include "rushes/chunk/chunk.h"
 #include "rushes/chunk/dataset_schema.h"
 #include "rushes/rrd/byte_source.h"
+#include "rushes/rrd/manifest.h"
 #include "rushes/rrd/messages.h"
 #include "rushes/rrd/segment_index.h"
 #include "rushes/store/chunk_cache.h"
@@ -50,7 +51,7 @@ class RecordingStore {
   // Decoded chunks, in the order of `chunks` (positions in index()). Neighbours in the file are read together. With a cache, chunks are
   // taken from it and added to it. IOError: the file cannot be read or was changed since; Invalid: bad bytes; both name file and byte.
   arrow::Result<std::vector<ChunkPtr>> ReadChunks(std::span<const uint32_t> chunks, ChunkCache* cache = nullptr) const;
-  // Undecoded messages, in the order of `chunks`. At most as much memory as they take plus 64 KiB between any two.
+  // Undecoded messages, in the order of `chunks`. Takes as much memory as the messages, plus at most 64 KiB between any two.
   arrow::Result<std::vector<ChunkMessage>> ReadMessages(std::span<const uint32_t> chunks) const;
 
   // Everything but the file's bytes, for a catalog's journal; FromBytes needs no access to the file. `source` must have the stamp of
@@ -69,6 +70,7 @@ class RecordingStore {
   std::string schema_sha256_;
   std::vector<ChunkPtr> property_chunks_;
   std::vector<std::string> warnings_;
+  uint64_t cache_owner_ = 0;
 };
 using RecordingStorePtr = std::shared_ptr<const RecordingStore>;
 
@@ -95,24 +97,5 @@ arrow::Result<Recording> OpenRecording(ByteSourcePtr source);
 arrow::Result<ByteSourcePtr> OpenByteSource(const std::string& path_or_url);
 // A source for a file seen before, without touching it: reads fail if it is not the version of `stamp` any more.
 ByteSourcePtr MakeFileSource(std::string path, SourceStamp stamp);
-
-// One store's part of a segment's manifest.
-struct ManifestPart {
-  const SegmentIndex* index = nullptr;
-  // One value per chunk: how a client asks for it (column `chunk_key`). Null: no such column.
-  std::shared_ptr<arrow::Array> keys;
-};
-
-// The manifest of a store or, over its layers, of a segment: one row per chunk with place and time spans; docs/format.md, "Manifest".
-// Chunks of equal id are listed once. `schema` is that of all parts together.
-struct RrdManifest {
-  std::shared_ptr<arrow::Schema> schema;  // of the store's columns; with `sorbet:version`
-  std::string schema_sha256;              // 32 bytes
-  std::shared_ptr<arrow::RecordBatch> data;
-};
-arrow::Result<RrdManifest> MakeManifest(std::span<const ManifestPart> parts, const DatasetSchema& schema);
-
-// The 32 bytes that identify a schema, whatever the order of its fields and its own metadata.
-arrow::Result<std::string> SchemaSha256(const arrow::Schema& schema);
 
 }  // namespace rushes
