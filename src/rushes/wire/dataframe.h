@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "arrow/buffer.h"
 #include "arrow/record_batch.h"
