@@ -171,6 +171,17 @@ std::vector<int64_t> ToInt64s(const nb::bytes& bytes) {
 }  // namespace
 
 void BindDataset(nb::module_& module) {
+  module.def(
+      "match_contents",
+      [](const std::vector<std::vector<std::string>>& filters, const std::vector<std::string>& paths) {
+        ContentView view;
+        for (const auto& expressions : filters) view.Add(ContentFilter(expressions));
+        std::vector<bool> matches;
+        for (const std::string& path : paths) matches.push_back(view.Matches(EntityPath::Parse(path)));
+        return matches;
+      },
+      nb::arg("filters"), nb::arg("paths"), "Which of the entity paths pass all filters.");
+
   nb::class_<ScanObject>(module, "Scan")
       .def("__arrow_c_stream__", &ScanObject::Stream, nb::arg("requested_schema") = nb::none(),
            nb::sig("def __arrow_c_stream__(self, requested_schema: object | None = None) -> object"))

@@ -1,0 +1,76 @@
+"""What `using_index_values` takes, as nanoseconds or sequence numbers per segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+IndexValuesLike: TypeAlias = (
+    npt.NDArray[np.int64] | npt.NDArray[np.datetime64] | pa.Int64Array | pa.Array | Sequence[int]
+)
+
+_ACCEPTED = (
+    "IndexValuesLike must be a pyarrow.Array, a pyarrow.ChunkedArray, a numpy array of int64 or datetime64, "
+    "or a sequence of int"
+)
+
+
+def to_int64(values: object) -> npt.NDArray[np.int64]:
+    """The values as sorted int64; times become nanoseconds. Nulls are dropped, duplicates refused."""
+    result, nulls = _convert(values)
+    if nulls > 1 or len(np.unique(result)) != len(result):
+        raise ValueError("Index values must be unique.")
+    return np.sort(result)
+
+
+def _convert(values: object) -> tuple[npt.NDArray[np.int64], int]:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+        if isinstance(values, pa.ChunkedArray):
+            values = (
+                pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+            )
+    if isinstance(values, pa.Array):
+        kind = values.type
+        if pa.types.is_timestamp(kind):
+            values = values.cast(pa.timestamp("ns", kind.tz))
+        elif pa.types.is_duration(kind):
+            values = values.cast(pa.duration("ns"))
+        elif not pa.types.is_int64(kind):
+            raise TypeError(
+                f"pyarrow.Array for IndexValuesLike must be of type int64, timestamp, or duration, not {kind}."
+            )
+        array: Any = values
+        nulls = int(array.null_count)
+        # Times are 64-bit integers underneath; a cast would go through the zone.
+        plain = array.drop_null().view(pa.int64())
+        return plain.to_numpy(zero_copy_only=False).astype(np.int64), nulls
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{_ACCEPTED}; got {type(values).__name__}")
+    if isinstance(values, (list, tuple)) and any(
+        isinstance(value, bool) or not isinstance(value, (int, np.integer)) for value in values
+    ):
+        odd = next(v for v in values if isinstance(v, bool) or not isinstance(v, (int, np.integer)))
+        raise TypeError(f"{_ACCEPTED}; got a {type(values).__name__} with a {type(odd).__name__}")
+    numbers: npt.NDArray[Any] = np.asarray(values if hasattr(values, "__array__") else list(values))
+    if numbers.size == 0 and not hasattr(values, "__array__"):
+        return np.empty(0, np.int64), 0
+    if numbers.ndim != 1:
+        raise TypeError(f"{_ACCEPTED}; got an array of {numbers.ndim} dimensions")
+    if numbers.dtype.kind == "M":
+        nanos = numbers.astype("datetime64[ns]")
+        missing = np.isnat(nanos)
+        return nanos[~missing].astype(np.int64), int(missing.sum())
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == 8:
+        if (
+            numbers.dtype.kind == "u"
+            and numbers.size
+            and int(numbers.max()) > np.iinfo(np.int64).max
+        ):
+            raise OverflowError("an index value does not fit into 64 bits")
+        return numbers.astype(np.int64), 0
+    raise TypeError(f"{_ACCEPTED}; got an array of {numbers.dtype}")

@@ -1,0 +1,264 @@
+"""The client of a catalog."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rushes import _core
+from rushes._errors import AlreadyExistsError, NotFoundError, nearest
+
+from ._entry import DatasetEntry, Entry, TableEntry
+from ._ids import EntryId, EntryKind
+
+if TYPE_CHECKING:
+    import datafusion
+
+_DEFAULT_PORT = 51234
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")
+_DATASET_KINDS = (EntryKind.DATASET, EntryKind.BLUEPRINT_DATASET, EntryKind.ASSET_DATASET)
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """What a server says about itself."""
+
+    version: str
+    cloud_provider: str | None = None
+    cloud_region: str | None = None
+    features: list[str] = field(default_factory=list)
+
+
+class CatalogClient:
+    """A connection to a catalog server.
+
+    Parameters
+    ----------
+    url
+        Where the server is: `rerun+http://host:port`, or `host:port` for this machine. A local address without a port means
+        port 51234.
+    token
+        A bearer token, if the server wants one.
+    object_store_auth
+        Not supported yet.
+    addr
+        Deprecated name of `url`.
+
+    """
+
+    __slots__ = ("__weakref__", "_connection", "_context")
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        object_store_auth: object | None = None,
+        addr: str | None = None,
+    ) -> None:
+        if addr is not None:
+            import warnings
+
+            warnings.warn(
+                "`addr` is deprecated, use `url` instead.", DeprecationWarning, stacklevel=2
+            )
+            url = addr
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a str, not {type(url).__name__}")
+        if token is not None and not isinstance(token, str):
+            raise TypeError(f"token must be a str, not {type(token).__name__}")
+        if object_store_auth is not None:
+            raise NotImplementedError(
+                "object_store_auth is not supported: chunks come through the server"
+            )
+        self._context = _new_context()
+        self._connection = _core.Connection.open(_origin(url), token=token or "")
+
+    @classmethod
+    def _from_connection(cls, connection: _core.Connection) -> CatalogClient:
+        made = cls.__new__(cls)
+        made._context = _new_context()
+        made._connection = connection
+        return made
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._connection.url()
+
+    @property
+    def ctx(self) -> datafusion.SessionContext:
+        """The DataFusion session that the dataframes of this client belong to."""
+        context: datafusion.SessionContext = self._context
+        return context
+
+    def entries(self, *, include_hidden: bool = False) -> list[DatasetEntry | TableEntry]:
+        """Return all entries. Hidden ones have names that start with two underscores."""
+        return [self._entry(details) for details in self._find(include_hidden)]
+
+    def datasets(self, *, include_hidden: bool = False) -> list[DatasetEntry]:
+        """Return the datasets."""
+        return [
+            e for e in self.entries(include_hidden=include_hidden) if isinstance(e, DatasetEntry)
+        ]
+
+    def tables(self, *, include_hidden: bool = False) -> list[TableEntry]:
+        """Return the tables."""
+        return [e for e in self.entries(include_hidden=include_hidden) if isinstance(e, TableEntry)]
+
+    def entry_names(self, *, include_hidden: bool = False) -> list[str]:
+        """Return the names of all entries."""
+        return [details.name for details in self._find(include_hidden)]
+
+    def dataset_names(self, *, include_hidden: bool = False) -> list[str]:
+        """Return the names of the datasets."""
+        return [entry.name for entry in self.datasets(include_hidden=include_hidden)]
+
+    def table_names(self, *, include_hidden: bool = False) -> list[str]:
+        """Return the names of the tables."""
+        return [entry.name for entry in self.tables(include_hidden=include_hidden)]
+
+    def get_dataset(
+        self, name: str | None = None, *, id: EntryId | str | None = None
+    ) -> DatasetEntry:
+        """Return a dataset by its name or id.
+
+        Raises
+        ------
+        LookupError
+            If no entry has the name.
+        NotFoundError
+            If no entry has the id, or the entry is no dataset.
+
+        """
+        details = self._resolve(name, id, "dataset")
+        if EntryKind(details.kind) not in _DATASET_KINDS:
+            raise NotFoundError(
+                f"Entry '{details.name}' is not a dataset but a {_kind_name(details)} (NotFound)"
+            )
+        return DatasetEntry(self, self._connection.read_dataset(details.id))
+
+    def get_table(self, name: str | None = None, *, id: EntryId | str | None = None) -> TableEntry:
+        """Return a table by its name or id."""
+        details = self._resolve(name, id, "table")
+        if EntryKind(details.kind) in _DATASET_KINDS:
+            raise NotFoundError(
+                f"Entry '{details.name}' is not a table but a {_kind_name(details)} (NotFound)"
+            )
+        return TableEntry(self, details)
+
+    def create_dataset(self, name: str, *, exist_ok: bool = False) -> DatasetEntry:
+        """Create an empty dataset. With `exist_ok`, return the one that has the name already.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If the name is taken.
+        ValueError
+            If it cannot be a name.
+
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        try:
+            return DatasetEntry(self, self._connection.create_dataset(name))
+        except AlreadyExistsError:
+            if not exist_ok:
+                raise
+            return self.get_dataset(name)
+
+    def version_info(self) -> VersionInfo:
+        """Return what is known of the server."""
+        from rushes import __version__
+
+        if self._connection.is_local():
+            return VersionInfo(
+                version=f"rushes/{__version__}", features=["per_segment_index_values"]
+            )
+        return VersionInfo(version="unknown")
+
+    def _find(self, include_hidden: bool) -> list[_core.EntryDetails]:
+        found = self._connection.find_entries()
+        return [details for details in found if include_hidden or not details.name.startswith("__")]
+
+    def _entry(self, details: _core.EntryDetails) -> DatasetEntry | TableEntry:
+        if EntryKind(details.kind) in _DATASET_KINDS:
+            return DatasetEntry(self, details)
+        return TableEntry(self, details)
+
+    def _resolve(self, name: object, id: EntryId | str | None, kind: str) -> _core.EntryDetails:
+        if name is not None and id is not None:
+            raise ValueError("Only one of 'id' or 'name' must be provided.")
+        if id is not None:
+            entry_id = id if isinstance(id, EntryId) else EntryId(id)
+            found = self._connection.find_entries(id=entry_id.as_bytes())
+            if not found:
+                raise NotFoundError(
+                    f"Entry id '{entry_id}' not found (NotFound)\n- Server: {self.url}"
+                )
+            return found[0]
+        if not isinstance(name, str):
+            raise ValueError("Either 'id' or 'name' must be provided.")
+        try:
+            found = self._connection.find_entries(name=name)
+        except NotFoundError:
+            found = []
+        if not found:
+            names = self.dataset_names() if kind == "dataset" else self.table_names()
+            raise LookupError(f"No {kind} found with name '{name}'.{nearest(name, names)}")
+        return found[0]
+
+    def __repr__(self) -> str:
+        return f"CatalogClient({self.url})"
+
+
+def _kind_name(details: _core.EntryDetails) -> str:
+    return EntryKind(details.kind).name.lower().replace("_", " ")
+
+
+def _new_context() -> Any:
+    try:
+        import datafusion
+    except ImportError as error:
+        raise ImportError(
+            f"rushes.catalog needs datafusion: {error}\nRun: python -m pip install 'datafusion>=54,<55'"
+        ) from error
+    from ._format import install
+
+    install()
+    # Batches come in a good size already.
+    config = datafusion.SessionConfig({"datafusion.execution.coalesce_batches": "false"})
+    return datafusion.SessionContext(config)
+
+
+_INVALID = "Invalid URI: Invalid or missing scheme (expected one of: `rerun://`, `rerun+http://`, `rerun+https://`)"
+
+
+def _origin(url: str) -> str:
+    """The scheme, host and port that an address means."""
+    match = re.fullmatch(
+        r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(\[[0-9A-Fa-f:.]+\]|[^/:?#\s]+)(?::(\d{1,5}))?(?:[/?#].*)?",
+        url,
+    )
+    if match is None:
+        raise ValueError(f"{_INVALID}, got '{url}'")
+    scheme, host, port = match.groups()
+    is_local = host.lower() in _LOCAL_HOSTS
+    if scheme is None:
+        if not is_local and not host.endswith("rerun.io"):
+            raise ValueError(f"{_INVALID}, got '{url}'. Did you mean 'rerun+http://{url}'?")
+        scheme = "rerun+http" if is_local else "rerun"
+    scheme = {"http": "rerun+http", "https": "rerun", "rerun+https": "rerun"}.get(
+        scheme.lower(), scheme.lower()
+    )
+    if scheme not in ("rerun", "rerun+http"):
+        raise ValueError(f"{_INVALID}, got '{url}'")
+    if port is None:
+        port = str(_DEFAULT_PORT) if is_local else ("80" if scheme == "rerun+http" else "443")
+    if int(port) > 65535:
+        raise ValueError(f"Invalid URI: port {port} is not between 0 and 65535, got '{url}'")
+    return f"{scheme}://{host}:{port}"
+
+
+__all__ = ["CatalogClient", "Entry", "VersionInfo"]

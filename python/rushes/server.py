@@ -1,0 +1,178 @@
+"""A catalog server in this process."""
+
+from __future__ import annotations
+
+import atexit
+import ipaddress
+import os
+import weakref
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from . import _core
+
+if TYPE_CHECKING:
+    from .catalog import CatalogClient
+
+__all__ = ["Server"]
+
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Server:
+    """Serves recordings from this process, to clients here and over the network.
+
+    Clients of :meth:`client` read without the network; viewers and other processes use :meth:`url`. The server runs until
+    :meth:`shutdown`, the end of a `with` block, or the end of the process, and, when it is dropped, until the last client,
+    dataset or dataframe that came from it is gone.
+
+    Parameters
+    ----------
+    host
+        The address to listen on. The default is reachable from this machine only; `"0.0.0.0"` listens on all interfaces.
+    port
+        The port; `None` or 0 lets the system choose.
+    datasets
+        For each dataset name a directory of recordings, or a list of recordings. Each recording becomes a segment whose id
+        is the recording id.
+    tables
+        Not supported yet.
+    addr
+        Deprecated name of `host`.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        datasets: dict[str, str | PathLike[str] | Sequence[str | PathLike[str]]] | None = None,
+        tables: dict[str, PathLike[str]] | None = None,
+        addr: str = "127.0.0.1",
+    ) -> None:
+        if addr != "127.0.0.1" and host == "127.0.0.1":
+            import warnings
+
+            warnings.warn(
+                "`addr` is deprecated, use `host` instead.", DeprecationWarning, stacklevel=2
+            )
+            host = addr
+        if not isinstance(host, str):
+            raise TypeError(f"host must be a str, not {type(host).__name__}")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f'Invalid IP: "{host}": invalid IP address syntax') from None
+        if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+            raise TypeError(f"port must be an int or None, not {type(port).__name__}")
+        if port is not None and not 0 <= port <= 65535:
+            raise OverflowError(f"port {port} is not between 0 and 65535")
+        if tables:
+            raise NotImplementedError(
+                "tables are not supported yet; start the server without `tables`"
+            )
+        if datasets is not None and not isinstance(datasets, dict):
+            raise TypeError(
+                f"datasets must be a dict of name to recordings, not {type(datasets).__name__}"
+            )
+        files = {name: _recordings(name, value) for name, value in (datasets or {}).items()}
+        try:
+            self._server = _core.Server.start(host=host, port=port or 0, datasets=files)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"Failed to start Rushes server: {error}") from None
+        _running.add(self)
+
+    def url(self) -> str:
+        """Return the address to connect to, `rerun+http://host:port`."""
+        return self._server.url()
+
+    def address(self) -> str:
+        """Return :meth:`url`."""
+        return self.url()
+
+    def host(self) -> str:
+        """Return the address the server listens on."""
+        return self._server.host()
+
+    def client(self) -> CatalogClient:
+        """Return a new client of this server. It reads in this process, without the network."""
+        from .catalog import CatalogClient
+
+        if not self.is_running():
+            raise RuntimeError("Cannot create client: server is not running.")
+        return CatalogClient._from_connection(self._server.connect())
+
+    def is_running(self) -> bool:
+        """Return False after :meth:`shutdown`."""
+        return self._server.is_running()
+
+    def shutdown(self) -> None:
+        """Stop listening and end what runs. Clients of this server raise `ConnectionError` from then on."""
+        if not self.is_running():
+            raise ValueError("Server is not running or has already been shut down")
+        _running.discard(self)
+        self._server.shutdown()
+
+    def wait(self) -> None:
+        """Wait until the server is shut down, for scripts that only serve. Ctrl-C raises `KeyboardInterrupt`."""
+        self._server.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.is_running():
+            self.shutdown()
+
+
+def _local_path(value: str | PathLike[str]) -> Path:
+    text = os.fspath(value)
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    return Path(text)
+
+
+def _recordings(name: object, value: object) -> list[str]:
+    """The files that the value of a dataset means."""
+    if not isinstance(name, str):
+        raise TypeError(f"dataset names must be str, not {type(name).__name__}")
+    if isinstance(value, (str, PathLike)):
+        prefix = _local_path(value)
+        if not prefix.is_dir():
+            raise ValueError(f"Prefix path '{prefix}' for dataset '{name}' must be a directory.")
+        found = (p for p in prefix.iterdir() if p.suffix.lower() == ".rrd" and p.is_file())
+        return [str(path.resolve()) for path in sorted(found)]
+    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
+        raise TypeError(
+            f"dataset '{name}': expected a directory or a list of recordings, not {type(value).__name__}"
+        )
+    files = []
+    for item in value:
+        if not isinstance(item, (str, PathLike)):
+            raise TypeError(f"dataset '{name}': expected paths, not {type(item).__name__}")
+        path = _local_path(item)
+        if not path.is_file():
+            raise ValueError(f"Path '{path}' for dataset '{name}' must be a RRD file.")
+        files.append(str(path.resolve()))
+    return files
+
+
+@atexit.register
+def _shutdown_all() -> None:
+    if _core._is_forked_child():
+        return
+    for server in list(_running):
+        if server.is_running():
+            server.shutdown()
+    # Calls that a Ctrl-C left behind end before the libraries they use are taken down.
+    _core._drain(5.0)
