@@ -1,0 +1,287 @@
+#include "rushes/query/expression.h"
+
+#include <algorithm>
+
+#include "arrow/array/builder_primitive.h"
+#include "arrow/compute/api_scalar.h"
+#include "arrow/compute/cast.h"
+#include "arrow/compute/exec.h"
+#include "arrow/datum.h"
+#include "arrow/scalar.h"
+#include "arrow/type.h"
+#include "rushes/query/nearest.h"
+#include "rushes/query/query.h"
+
+namespace rushes {
+namespace {
+
+namespace cp = arrow::compute;
+
+// Integer value of a literal on an index of nanoseconds or numbers.
+std::optional<int64_t> IndexValue(const arrow::Scalar& scalar) {
+  if (!scalar.is_valid) return std::nullopt;
+  switch (scalar.type->id()) {
+    case arrow::Type::INT8:
+      return static_cast<const arrow::Int8Scalar&>(scalar).value;
+    case arrow::Type::INT16:
+      return static_cast<const arrow::Int16Scalar&>(scalar).value;
+    case arrow::Type::INT32:
+      return static_cast<const arrow::Int32Scalar&>(scalar).value;
+    case arrow::Type::INT64:
+      return static_cast<const arrow::Int64Scalar&>(scalar).value;
+    case arrow::Type::TIMESTAMP:
+      if (static_cast<const arrow::TimestampType&>(*scalar.type).unit() != arrow::TimeUnit::NANO) return std::nullopt;
+      return static_cast<const arrow::TimestampScalar&>(scalar).value;
+    case arrow::Type::DURATION:
+      if (static_cast<const arrow::DurationType&>(*scalar.type).unit() != arrow::TimeUnit::NANO) return std::nullopt;
+      return static_cast<const arrow::DurationScalar&>(scalar).value;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<std::string> TextValue(const arrow::Scalar& scalar) {
+  if (!scalar.is_valid || !arrow::is_base_binary_like(scalar.type->id())) return std::nullopt;
+  return static_cast<const arrow::BaseBinaryScalar&>(scalar).value->ToString();
+}
+
+FilterBounds Intersect(const FilterBounds& a, const FilterBounds& b) {
+  FilterBounds out{std::max(a.start, b.start), std::min(a.end, b.end), a.segments};
+  if (b.segments) {
+    if (!out.segments) {
+      out.segments = b.segments;
+    } else {
+      std::erase_if(*out.segments, [&](const std::string& id) { return !b.segments->contains(id); });
+    }
+  }
+  return out;
+}
+
+FilterBounds Hull(const FilterBounds& a, const FilterBounds& b) {
+  if (a.is_empty()) return b;
+  if (b.is_empty()) return a;
+  FilterBounds out{std::min(a.start, b.start), std::max(a.end, b.end), std::nullopt};
+  if (a.segments && b.segments) {
+    out.segments = a.segments;
+    out.segments->insert(b.segments->begin(), b.segments->end());
+  }
+  return out;
+}
+
+bool RefersTo(const cp::Expression& expression, const std::string& name) {
+  const arrow::FieldRef* ref = expression.field_ref();
+  return ref != nullptr && ref->IsName() && *ref->name() == name;
+}
+
+FilterBounds BoundsOfComparison(const std::string& function, const arrow::Scalar& value) {
+  FilterBounds out;
+  const auto bound = IndexValue(value);
+  if (!bound) {
+    if (!value.is_valid) out.end = kMinTime, out.start = kMaxTime;  // a comparison with null holds for no row
+    return out;
+  }
+  const int64_t v = *bound;
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
+  if (function == "equal") {
+    out.start = out.end = v;
+  } else if (function == "less") {
+    out.end = v == kLeast ? kLeast : v - 1;
+  } else if (function == "less_equal") {
+    out.end = v;
+  } else if (function == "greater") {
+    if (v == kMaxTime) {
+      out.start = kMaxTime;
+      out.end = kMinTime;
+    } else {
+      out.start = v + 1;
+    }
+  } else if (function == "greater_equal") {
+    out.start = v;
+  }
+  return out;
+}
+
+std::string Flipped(const std::string& function) {
+  if (function == "less") return "greater";
+  if (function == "less_equal") return "greater_equal";
+  if (function == "greater") return "less";
+  if (function == "greater_equal") return "less_equal";
+  return function;
+}
+
+FilterBounds Bounds(const cp::Expression& expression, const std::optional<std::string>& index) {
+  const cp::Expression::Call* call = expression.call();
+  if (call == nullptr) return {};
+  const std::string& function = call->function_name;
+  const auto& arguments = call->arguments;
+  if (function == "and_kleene" || function == "and") return Intersect(Bounds(arguments[0], index), Bounds(arguments[1], index));
+  if (function == "or_kleene" || function == "or") return Hull(Bounds(arguments[0], index), Bounds(arguments[1], index));
+  if (function == "is_in") {
+    const auto* options = dynamic_cast<const cp::SetLookupOptions*>(call->options.get());
+    if (options == nullptr || !options->value_set.is_arraylike()) return {};
+    const auto values = options->value_set.make_array();
+    FilterBounds out;
+    if (RefersTo(arguments[0], kSegmentIdColumn)) {
+      out.segments.emplace();
+      for (int64_t i = 0; i < values->length(); ++i) {
+        const auto scalar = values->GetScalar(i);
+        const auto text = scalar.ok() ? TextValue(**scalar) : std::nullopt;
+        if (!text) return {};
+        out.segments->insert(*text);
+      }
+      return out;
+    }
+    if (index && RefersTo(arguments[0], *index) && values->length() > 0) {
+      out.start = kMaxTime;
+      out.end = kMinTime;
+      for (int64_t i = 0; i < values->length(); ++i) {
+        const auto scalar = values->GetScalar(i);
+        const auto value = scalar.ok() ? IndexValue(**scalar) : std::nullopt;
+        if (!value) return {};
+        out.start = std::min(out.start, *value);
+        out.end = std::max(out.end, *value);
+      }
+      return out;
+    }
+    return {};
+  }
+  static const std::set<std::string> kComparisons = {"equal", "less", "less_equal", "greater", "greater_equal"};
+  if (!kComparisons.contains(function) || arguments.size() != 2) return {};
+  const bool flipped = arguments[0].literal() != nullptr;
+  const cp::Expression& column = arguments[flipped ? 1 : 0];
+  const arrow::Datum* literal = arguments[flipped ? 0 : 1].literal();
+  if (literal == nullptr || !literal->is_scalar()) return {};
+  if (index && RefersTo(column, *index)) return BoundsOfComparison(flipped ? Flipped(function) : function, *literal->scalar());
+  if (function == "equal" && RefersTo(column, kSegmentIdColumn)) {
+    FilterBounds out;
+    out.segments.emplace();
+    if (const auto text = TextValue(*literal->scalar())) out.segments->insert(*text);
+    return out;
+  }
+  return {};
+}
+
+// Rows of a list column that equal a list; null where the row is null.
+arrow::Result<std::shared_ptr<arrow::Array>> CompareLists(const arrow::Array& column, const arrow::Scalar& value, bool negated) {
+  arrow::BooleanBuilder builder;
+  for (int64_t i = 0; i < column.length(); ++i) {
+    if (column.IsNull(i) || !value.is_valid) {
+      ARROW_RETURN_NOT_OK(builder.AppendNull());
+      continue;
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto cell, column.GetScalar(i));
+    const auto& items = *static_cast<const arrow::BaseListScalar&>(*cell).value;
+    const auto& wanted = *static_cast<const arrow::BaseListScalar&>(value).value;
+    ARROW_RETURN_NOT_OK(builder.Append(items.Equals(wanted) != negated));
+  }
+  return builder.Finish();
+}
+
+bool IsList(const arrow::DataType& type) {
+  return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST || type.id() == arrow::Type::FIXED_SIZE_LIST;
+}
+
+}  // namespace
+
+arrow::Result<cp::Expression> RowFilter::Rewrite(const cp::Expression& expression, const arrow::Schema& schema, bool sql_semantics) {
+  const cp::Expression::Call* call = expression.call();
+  if (call == nullptr) return expression;
+  if (call->function_name == "equal" || call->function_name == "not_equal") {
+    const bool flipped = call->arguments[0].literal() != nullptr;
+    const arrow::FieldRef* ref = call->arguments[flipped ? 1 : 0].field_ref();
+    const arrow::Datum* literal = call->arguments[flipped ? 0 : 1].literal();
+    if (ref != nullptr && literal != nullptr && literal->is_scalar()) {
+      const auto path = ref->FindOneOrNone(schema);
+      if (path.ok() && path->indices().size() == 1) {
+        const int at = path->indices()[0];
+        const auto& type = schema.field(at)->type();
+        if (IsList(*type) && IsList(*literal->scalar()->type)) {
+          // Compared as values of the column: a list of int64 equals one of int32 if the items do.
+          std::shared_ptr<arrow::Scalar> value = literal->scalar();
+          if (!value->type->Equals(*type)) {
+            const cp::CastOptions options = cp::CastOptions::Safe(type);
+            ARROW_ASSIGN_OR_RAISE(const auto as_column, cp::CallFunction("cast", {arrow::Datum(value)}, &options));
+            value = as_column.scalar();
+          }
+          list_comparisons_.push_back({at, value, call->function_name == "not_equal"});
+          return cp::field_ref("\x01" + std::to_string(list_comparisons_.size() - 1));
+        }
+      }
+    }
+  }
+  std::vector<cp::Expression> arguments;
+  for (const cp::Expression& argument : call->arguments) {
+    ARROW_ASSIGN_OR_RAISE(auto rewritten, Rewrite(argument, schema, sql_semantics));
+    arguments.push_back(std::move(rewritten));
+  }
+  std::shared_ptr<cp::FunctionOptions> options = call->options;
+  if (sql_semantics && call->function_name == "is_in") {
+    if (const auto* lookup = dynamic_cast<const cp::SetLookupOptions*>(options.get())) {
+      options = std::make_shared<cp::SetLookupOptions>(lookup->value_set, cp::SetLookupOptions::INCONCLUSIVE);
+    }
+  }
+  return cp::call(call->function_name, std::move(arguments), std::move(options));
+}
+
+arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expression& filter, const arrow::Schema& schema,
+                                                                const std::optional<std::string>& index, bool sql_semantics) {
+  std::shared_ptr<RowFilter> out(new RowFilter());
+  // Which columns it names, before anything else, so that a misspelt one gets a helpful message.
+  std::set<int> used;
+  for (const arrow::FieldRef& ref : cp::FieldsInExpression(filter)) {
+    const auto path = ref.FindOneOrNone(schema);
+    if (!path.ok()) return path.status();
+    if (path->empty()) {
+      const std::string name = ref.IsName() ? *ref.name() : ref.ToString();
+      return arrow::Status::KeyError("Column '", name, "' does not exist.", DidYouMean(name, schema.field_names()));
+    }
+    used.insert(path->indices()[0]);
+  }
+  ARROW_ASSIGN_OR_RAISE(auto rewritten, out->Rewrite(filter, schema, sql_semantics));
+
+  std::vector<int> position(static_cast<size_t>(schema.num_fields()), -1);
+  arrow::FieldVector fields;
+  for (const int at : used) {
+    position[static_cast<size_t>(at)] = static_cast<int>(fields.size());
+    fields.push_back(schema.field(at));
+    out->columns_.push_back(schema.field(at)->name());
+  }
+  for (size_t i = 0; i < out->list_comparisons_.size(); ++i) {
+    out->list_comparisons_[i].column = position[static_cast<size_t>(out->list_comparisons_[i].column)];
+    fields.push_back(arrow::field("\x01" + std::to_string(i), arrow::boolean()));
+  }
+  out->schema_ = arrow::schema(std::move(fields));
+  ARROW_ASSIGN_OR_RAISE(out->expression_, rewritten.Bind(*out->schema_));
+  if (out->expression_.type()->id() != arrow::Type::BOOL && out->expression_.type()->id() != arrow::Type::NA) {
+    return arrow::Status::TypeError("a filter must be true or false, not ", out->expression_.type()->ToString(), ": ", filter.ToString());
+  }
+  out->bounds_ = Bounds(out->expression_, index);
+  return out;
+}
+
+arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow::RecordBatch& batch) const {
+  arrow::ArrayVector columns = batch.columns();
+  for (const ListComparison& comparison : list_comparisons_) {
+    ARROW_ASSIGN_OR_RAISE(auto column, CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated));
+    columns.push_back(std::move(column));
+  }
+  const auto input = arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));
+  ARROW_ASSIGN_OR_RAISE(const auto result, cp::ExecuteScalarExpression(expression_, *schema_, arrow::Datum(input)));
+  std::vector<int32_t> rows;
+  if (result.is_scalar()) {
+    const auto& scalar = *result.scalar();
+    const bool pass = scalar.is_valid && scalar.type->id() == arrow::Type::BOOL && static_cast<const arrow::BooleanScalar&>(scalar).value;
+    return pass ? std::optional<std::vector<int32_t>>() : std::optional(std::move(rows));
+  }
+  const auto array = result.make_array();
+  if (array->type_id() != arrow::Type::BOOL) return std::optional(std::move(rows));
+  const auto& mask = static_cast<const arrow::BooleanArray&>(*array);
+  rows.reserve(static_cast<size_t>(mask.length()));
+  for (int64_t i = 0; i < mask.length(); ++i) {
+    if (mask.IsValid(i) && mask.Value(i)) rows.push_back(static_cast<int32_t>(i));
+  }
+  if (static_cast<int64_t>(rows.size()) == mask.length()) return std::optional<std::vector<int32_t>>();
+  return std::optional(std::move(rows));
+}
+
+}  // namespace rushes

@@ -1,0 +1,129 @@
+#include "rushes/query/scan_plan.h"
+
+#include <algorithm>
+#include <set>
+
+#include "rushes/query/nearest.h"
+
+namespace rushes {
+
+std::vector<int> ColumnsInView(const DatasetSchema& schema, const Query& query) {
+  std::vector<int> out;
+  std::unordered_map<EntityPath, bool> matches;
+  for (size_t i = 0; i < schema.columns().size(); ++i) {
+    const ComponentColumn& column = schema.columns()[i];
+    if (column.is_tombstone() && !query.include_tombstone_columns) continue;
+    if (column.is_semantically_empty && !query.include_semantically_empty_columns) continue;
+    if (!query.index && !column.is_static) continue;
+    const auto [it, added] = matches.emplace(column.entity, false);
+    if (added) it->second = query.contents.Matches(column.entity);
+    if (it->second) out.push_back(static_cast<int>(i));
+  }
+  return out;
+}
+
+arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<ChunkSource> source, const Query& query,
+                                                              std::shared_ptr<const DatasetSchema> dataset_schema,
+                                                              const std::shared_ptr<arrow::Schema>& query_schema,
+                                                              const std::optional<std::vector<std::string>>& columns,
+                                                              const std::optional<arrow::compute::Expression>& filter,
+                                                              const ScanOptions& options) {
+  auto plan = std::make_shared<ScanPlan>();
+  plan->source = std::move(source);
+  plan->query = query;
+  plan->options = options;
+  plan->options.max_batch_rows = std::max<int64_t>(1, options.max_batch_rows);
+  plan->options.max_batch_bytes = std::max<int64_t>(1, options.max_batch_bytes);
+  plan->dataset_schema = std::move(dataset_schema);
+  const DatasetSchema& schema = *plan->dataset_schema;
+
+  // The columns of the dataframe, by position: segment id, timelines, components in view.
+  const size_t num_timelines = schema.timelines().size();
+  for (const int at : ColumnsInView(schema, query)) {
+    const ComponentColumn& column = schema.columns()[static_cast<size_t>(at)];
+    plan->view_index[column.entity][column.descriptor.component] = static_cast<int>(plan->view.size());
+    plan->view.push_back({column, false, true});
+  }
+  std::unordered_map<std::string, int> by_name;
+  for (int i = 0; i < query_schema->num_fields(); ++i) by_name.emplace(query_schema->field(i)->name(), i);
+
+  const auto resolve = [&](const std::string& name) -> arrow::Result<Output> {
+    const auto it = by_name.find(name);
+    if (it == by_name.end()) {
+      return arrow::Status::KeyError("Column '", name, "' does not exist.", DidYouMean(name, query_schema->field_names()));
+    }
+    const int at = it->second;
+    Output output{OutputKind::kSegmentId, 0, query_schema->field(at)};
+    if (at == 0) return output;
+    if (static_cast<size_t>(at) <= num_timelines) {
+      const Timeline& timeline = schema.timelines()[static_cast<size_t>(at) - 1];
+      if (query.index && timeline.name == *query.index) {
+        output.kind = OutputKind::kIndex;
+        return output;
+      }
+      output.kind = OutputKind::kOtherIndex;
+      const auto known = std::find(plan->other_timelines.begin(), plan->other_timelines.end(), timeline);
+      output.position = static_cast<int>(known - plan->other_timelines.begin());
+      if (known == plan->other_timelines.end()) plan->other_timelines.push_back(timeline);
+      return output;
+    }
+    output.kind = OutputKind::kComponent;
+    output.position = at - 1 - static_cast<int>(num_timelines);
+    plan->view[static_cast<size_t>(output.position)].is_needed = true;
+    return output;
+  };
+
+  const std::vector<std::string> names = columns ? *columns : query_schema->field_names();
+  arrow::FieldVector fields;
+  for (const std::string& name : names) {
+    ARROW_ASSIGN_OR_RAISE(Output output, resolve(name));
+    fields.push_back(output.field);
+    plan->outputs.push_back(std::move(output));
+  }
+  plan->schema = arrow::schema(std::move(fields), query_schema->metadata());
+
+  if (filter) {
+    ARROW_ASSIGN_OR_RAISE(plan->filter, RowFilter::Make(*filter, *query_schema, query.index, options.sql_filter_semantics));
+    arrow::FieldVector filter_fields;
+    for (const std::string& name : plan->filter->columns()) {
+      ARROW_ASSIGN_OR_RAISE(Output output, resolve(name));
+      filter_fields.push_back(output.field);
+      plan->filter_outputs.push_back(std::move(output));
+    }
+    plan->filter_schema = arrow::schema(std::move(filter_fields));
+    plan->is_empty = plan->filter->bounds().is_empty();
+  }
+
+  // Which entities decide the rows (docs/query.md, "Projection").
+  std::set<EntityPath> row_entities;
+  size_t num_named = 0;
+  bool all_static = true;
+  for (const ViewColumn& column : plan->view) {
+    if (!column.is_needed) continue;
+    ++num_named;
+    all_static &= column.column.is_static;
+    row_entities.insert(column.column.entity);
+  }
+  const bool narrows = query.index && !query.fill_latest_at && !query.view_decides_rows && num_named > 0 && !all_static &&
+                       num_named < plan->view.size();
+  if (narrows) {
+    for (ViewColumn& column : plan->view) column.has_rows = row_entities.contains(column.column.entity);
+  }
+
+  // Entities without a visible column matter too: a clear on them may act on others.
+  std::vector<EntityPath> entities;
+  std::set<EntityPath> seen;
+  bool all = true;
+  for (const ComponentColumn& column : schema.columns()) {
+    if (!seen.insert(column.entity).second) continue;
+    if (query.contents.Matches(column.entity) && (!narrows || row_entities.contains(column.entity))) {
+      entities.push_back(column.entity);
+    } else {
+      all = false;
+    }
+  }
+  if (!all) plan->entities = std::move(entities);
+  return plan;
+}
+
+}  // namespace rushes

@@ -1,0 +1,64 @@
+// What a scan does, decided once before any data is touched.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "arrow/result.h"
+#include "arrow/type.h"
+#include "rushes/chunk/dataset_schema.h"
+#include "rushes/query/expression.h"
+#include "rushes/query/query.h"
+
+namespace rushes {
+
+// Immutable, shared by all segments of a scan.
+struct ScanPlan {
+  enum class OutputKind { kSegmentId, kIndex, kOtherIndex, kComponent };
+  struct Output {
+    OutputKind kind;
+    int position = 0;  // in `other_timelines` (kOtherIndex) or `view` (kComponent)
+    std::shared_ptr<arrow::Field> field;
+  };
+  // A component column in view.
+  struct ViewColumn {
+    ComponentColumn column;
+    bool is_needed = false;  // projected or filtered on
+    bool has_rows = true;    // its cells make rows: not cut off by the projection
+  };
+
+  std::shared_ptr<ChunkSource> source;
+  Query query;
+  ScanOptions options;
+  std::shared_ptr<const DatasetSchema> dataset_schema;
+  std::vector<ViewColumn> view;
+  // Entity and component -> position in `view`.
+  std::unordered_map<EntityPath, std::unordered_map<std::string, int>> view_index;
+  // Timelines but the index whose columns are needed.
+  std::vector<Timeline> other_timelines;
+  std::vector<Output> outputs;         // columns of the result
+  std::vector<Output> filter_outputs;  // columns the filter reads
+  std::shared_ptr<arrow::Schema> schema;
+  std::shared_ptr<arrow::Schema> filter_schema;
+  std::shared_ptr<const RowFilter> filter;  // or null
+  // Entities to look for chunks in; nullopt: all of the dataset.
+  std::optional<std::vector<EntityPath>> entities;
+  // Nothing can pass the filter.
+  bool is_empty = false;
+
+  static arrow::Result<std::shared_ptr<const ScanPlan>> Make(std::shared_ptr<ChunkSource> source, const Query& query,
+                                                             std::shared_ptr<const DatasetSchema> dataset_schema,
+                                                             const std::shared_ptr<arrow::Schema>& query_schema,
+                                                             const std::optional<std::vector<std::string>>& columns,
+                                                             const std::optional<arrow::compute::Expression>& filter,
+                                                             const ScanOptions& options);
+};
+
+// Positions in `schema.columns()` of the component columns in view.
+std::vector<int> ColumnsInView(const DatasetSchema& schema, const Query& query);
+
+}  // namespace rushes

@@ -1,0 +1,950 @@
+#include "rushes/query/segment_scan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <set>
+#include <unordered_map>
+
+#include "arrow/array/array_binary.h"
+#include "arrow/array/array_primitive.h"
+#include "arrow/array/util.h"
+#include "arrow/buffer.h"
+#include "arrow/type.h"
+#include "arrow/util/bit_util.h"
+
+namespace rushes {
+namespace {
+
+// The first group of a segment is small, so that its first rows come soon; the next ones grow.
+constexpr int64_t kFirstGroupBytes = int64_t{512} << 10;
+constexpr int64_t kMaxGroupBytes = int64_t{64} << 20;
+// A window ends with a chunk rather than in the next one if it has this many rows: whole chunks are slices, not copies.
+constexpr int64_t kMinWindowRows = 4096;
+// Cells whose places are held at once.
+constexpr int64_t kMaxWindowCells = int64_t{4} << 20;
+// Columns whose cells are larger than this on average are measured cell by cell when batches are cut.
+constexpr int64_t kSmallCellBytes = 64;
+
+int CompareRowIds(const Chunk& a, int64_t a_row, const Chunk& b, int64_t b_row) {
+  return std::memcmp(a.row_id_bytes() + a_row * RowId::kNumBytes, b.row_id_bytes() + b_row * RowId::kNumBytes, RowId::kNumBytes);
+}
+
+// First position in [begin, end) of ascending values that is not less than `value`, searched from `begin` outward.
+int64_t Gallop(const int64_t* values, int64_t begin, int64_t end, int64_t value) {
+  int64_t step = 1, low = begin;
+  while (low + step < end && values[low + step] < value) {
+    low += step;
+    step *= 2;
+  }
+  return std::lower_bound(values + low, values + std::min(end, low + step + 1), value) - values;
+}
+
+}  // namespace
+
+// How the chunks of one schema take part in the scan.
+struct SegmentScan::Binding {
+  const ChunkSchema* schema;
+  std::shared_ptr<const ChunkSchema> keep_alive;
+  int timeline = -1;
+  std::vector<int> other_timelines;  // per plan timeline: position in the chunk, or -1
+  struct Source {
+    int view;       // position in the plan's view
+    int column;     // position in the chunk
+    bool is_exact;  // of the view's type already
+  };
+  std::vector<Source> sources;  // columns in view that are not static here
+  std::vector<int> source_of;   // per column in view: position in `sources`, or -1
+  int clear_column = -1;
+  std::vector<int> flat_cleared;       // columns in view that a clear of this entity empties
+  std::vector<int> recursive_cleared;  // and those that a recursive one does
+};
+
+// A temporal chunk in memory.
+struct SegmentScan::Loaded {
+  ChunkPtr chunk;
+  const Binding* binding = nullptr;
+  std::vector<std::shared_ptr<arrow::ListArray>> columns;  // per source of the binding, of the view's type
+  // The rows that count, by time: `order` lists them if they are not simply all rows in order.
+  const int64_t* times = nullptr;
+  int64_t length = 0;
+  std::vector<int64_t> sorted_times;
+  std::vector<int32_t> order;
+  bool is_strict = false;  // no time occurs twice
+  int64_t next = 0;        // rows before it are out
+
+  // The chunk's cells of a column in view, which it must have.
+  const std::shared_ptr<arrow::ListArray>& column(size_t view) const { return columns[static_cast<size_t>(binding->source_of[view])]; }
+  int64_t row(int64_t position) const { return order.empty() ? position : order[static_cast<size_t>(position)]; }
+};
+
+// The rows of a chunk that fall into a window.
+struct SegmentScan::Part {
+  uint32_t slot;
+  int64_t begin, end;       // positions in the chunk's sorted rows
+  bool is_dense = false;    // they are rows [offset, offset + end - begin) of the window, one by one
+  int64_t offset = 0;
+  std::vector<int32_t> map;  // otherwise: first row of the window at or after each
+};
+
+struct SegmentScan::ClearCell {
+  int64_t window_row;
+  uint32_t slot;
+  int64_t row;
+  bool is_recursive;
+};
+
+struct SegmentScan::Column {
+  bool in_view = true;        // passes the view's rules in this segment
+  bool has_rows = false;      // makes rows
+  bool is_needed = false;
+  CellRef static_cell = kNullCell;  // its one value, in `static_column`
+  std::shared_ptr<arrow::ListArray> static_column;
+  CellRef carry = kNullCell;  // the latest logged value before the window
+};
+
+// Rows of consecutive index values, while their cells are looked up.
+struct SegmentScan::Window {
+  std::span<const int64_t> times;
+  int64_t bound;
+  std::vector<Part> parts;
+  std::vector<std::vector<int>> parts_of;                // per column in view: positions in `parts`
+  std::vector<std::vector<const ClearCell*>> clears_of;  // per column in view
+  std::vector<ClearCell> clears;
+  std::vector<std::vector<CellRef>> cells;               // per column in view that is computed
+  std::vector<CellRef> carry;                            // per column in view: after the window
+  std::vector<int32_t> selected;                         // rows that passed the filter
+  bool has_selection = false;
+  std::vector<int64_t> own_times;                        // of the selected rows
+};
+
+struct SegmentScan::PendingFetch {
+  std::vector<uint32_t> chunks;  // positions in the segment's chunks
+  int64_t bytes = 0;
+  std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
+  std::unique_ptr<WorkSet> work;
+};
+
+SegmentScan::SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads)
+    : plan_(std::move(plan)), segment_(std::make_shared<const SegmentChunks>(std::move(segment))), max_threads_(max_threads) {}
+
+SegmentScan::~SegmentScan() = default;
+
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::Next() {
+  if (!is_open_) {
+    is_open_ = true;
+    ARROW_RETURN_NOT_OK(Open());
+  }
+  while (ready_.empty()) {
+    const bool chunks_left = prefetch_ != nullptr || next_pending_ < pending_.size() || !active_.empty();
+    if (!plan_->query.index || (!chunks_left && next_sample_ >= samples_.size())) return nullptr;
+    ARROW_RETURN_NOT_OK(LoadGroup());
+    ARROW_RETURN_NOT_OK(ProcessGroup());
+  }
+  auto batch = std::move(ready_.front());
+  ready_.pop_front();
+  return batch;
+}
+
+// --- loading
+
+// Begins to fetch, in pieces of about equal size.
+std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<uint32_t> chunks) const {
+  auto fetch = std::make_unique<PendingFetch>();
+  fetch->chunks = std::move(chunks);
+  int64_t bytes = 0;
+  for (const uint32_t chunk : fetch->chunks) bytes += segment_->chunks[chunk].byte_size;
+  fetch->bytes = bytes;
+  constexpr int64_t kMinPieceBytes = int64_t{256} << 10;
+  const int64_t max_pieces = max_threads_ == 1 ? 1 : 2 * WorkParallelism();
+  const int64_t pieces = std::clamp<int64_t>(bytes / kMinPieceBytes, 1, max_pieces);
+  std::vector<std::vector<uint32_t>> groups(1);
+  int64_t filled = 0;
+  for (const uint32_t chunk : fetch->chunks) {
+    if (filled > bytes / pieces && static_cast<int64_t>(groups.size()) < pieces) {
+      groups.emplace_back();
+      filled = 0;
+    }
+    groups.back().push_back(chunk);
+    filled += segment_->chunks[chunk].byte_size;
+  }
+  fetch->results = std::make_shared<std::vector<std::vector<ChunkPtr>>>(groups.size());
+  std::vector<WorkSet::Piece> work;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    work.push_back([source = plan_->source, segment = segment_, results = fetch->results, wanted = std::move(groups[g]), g] {
+      return source->FetchChunks(*segment, wanted).Value(&(*results)[g]);
+    });
+  }
+  fetch->work = std::make_unique<WorkSet>(std::move(work));
+  if (max_threads_ != 1) fetch->work->Start(max_threads_);
+  return fetch;
+}
+
+arrow::Result<std::vector<ChunkPtr>> SegmentScan::FinishFetch(PendingFetch* fetch) const {
+  ARROW_RETURN_NOT_OK(fetch->work->Wait());
+  std::vector<ChunkPtr> out;
+  for (auto& group : *fetch->results) std::move(group.begin(), group.end(), std::back_inserter(out));
+  const auto missing = static_cast<size_t>(std::count(out.begin(), out.end(), nullptr));
+  if (out.size() != fetch->chunks.size() || missing > 0) {
+    return arrow::Status::IOError("segment ", segment_->segment_id, " under-delivered: ", out.size() - missing, "/", fetch->chunks.size(),
+                                  " announced chunks arrived");
+  }
+  return out;
+}
+
+arrow::Status SegmentScan::Open() {
+  const ScanPlan& plan = *plan_;
+  columns_.resize(plan.view.size());
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    Column& column = columns_[i];
+    const ScanPlan::ViewColumn& view = plan.view[i];
+    column.is_needed = view.is_needed;
+    // The view's rules hold for the segment's own data too.
+    if (segment_->schema != nullptr) {
+      const ComponentColumn* own = segment_->schema->FindColumn(view.column.entity, view.column.descriptor.component);
+      column.in_view = own != nullptr && (!own->is_semantically_empty || plan.query.include_semantically_empty_columns) &&
+                       (plan.query.index || own->is_static);
+    }
+    column.has_rows = column.in_view && view.has_rows;
+  }
+
+  std::vector<uint32_t> static_chunks;
+  std::set<ChunkId> seen;
+  for (uint32_t i = 0; i < segment_->chunks.size(); ++i) {
+    const ChunkInfo& info = segment_->chunks[i];
+    if (info.entity >= segment_->entities.size()) return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk without an entity");
+    if (!seen.insert(info.id).second) continue;
+    // Sources may offer more than was asked for.
+    const EntityPath& entity = segment_->entities[info.entity];
+    if (!plan.query.contents.Matches(entity)) continue;
+    if (plan.entities && !std::binary_search(plan.entities->begin(), plan.entities->end(), entity)) continue;
+    if (info.is_static) {
+      static_chunks.push_back(i);
+    } else if (plan.query.index && info.has_timeline) {
+      pending_.push_back(i);
+    }
+  }
+  if (!plan.query.index) {
+    ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
+    ARROW_RETURN_NOT_OK(FindStaticCells(chunks));
+    return EmitStaticRow(!chunks.empty());
+  }
+  std::stable_sort(pending_.begin(), pending_.end(),
+                   [&](uint32_t a, uint32_t b) { return segment_->chunks[a].start < segment_->chunks[b].start; });
+  if (plan.query.using_index_values) {
+    const auto it = plan.query.using_index_values->find(segment_->segment_id);
+    if (it != plan.query.using_index_values->end()) samples_ = it->second;
+    std::sort(samples_.begin(), samples_.end());
+    samples_.erase(std::unique(samples_.begin(), samples_.end()), samples_.end());
+    if (plan.filter != nullptr) {
+      const FilterBounds& bounds = plan.filter->bounds();
+      std::erase_if(samples_, [&](int64_t value) { return value < bounds.start || value > bounds.end; });
+    }
+    if (samples_.empty()) pending_.clear();
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
+  return FindStaticCells(chunks);
+}
+
+// Per column in view, the static value of the greatest row id.
+arrow::Status SegmentScan::FindStaticCells(const std::vector<ChunkPtr>& chunks) {
+  struct Winner {
+    ChunkPtr chunk;
+    int64_t row;
+  };
+  std::vector<std::optional<Winner>> winners(columns_.size());
+  for (const ChunkPtr& chunk : chunks) {
+    const auto entity = plan_->view_index.find(chunk->entity());
+    if (entity == plan_->view_index.end()) continue;
+    for (size_t c = 0; c < chunk->schema().columns().size(); ++c) {
+      const auto view = entity->second.find(chunk->schema().columns()[c].descriptor.component);
+      if (view == entity->second.end()) continue;
+      auto& winner = winners[static_cast<size_t>(view->second)];
+      const auto& cells = *chunk->column(static_cast<int>(c));
+      for (int64_t row = chunk->num_rows() - 1; row >= 0; --row) {
+        if (cells.IsNull(row)) continue;
+        if (!winner || CompareRowIds(*chunk, row, *winner->chunk, winner->row) > 0) winner = Winner{chunk, row};
+        break;
+      }
+    }
+  }
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (!winners[i] || !columns_[i].in_view) continue;
+    const auto& view = plan_->view[i].column;
+    const int column = winners[i]->chunk->schema().ColumnIndex(view.descriptor.component);
+    // One row of its own, so that the chunk can go.
+    auto adapted = AdaptArray(winners[i]->chunk->column(column)->Slice(winners[i]->row, 1), view.type);
+    if (!adapted.ok()) {
+      return adapted.status().WithMessage("segment ", segment_->segment_id, ", column ", view.name(), ": ", adapted.status().message());
+    }
+    columns_[i].static_column = std::static_pointer_cast<arrow::ListArray>(*adapted);
+    columns_[i].static_cell = MakeCell(0, 0);
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chunk) {
+  const ChunkSchema* const schema = &chunk->schema();
+  for (const auto& known : bindings_) {
+    if (known->schema == schema) return known.get();
+  }
+  auto binding = std::make_unique<Binding>();
+  binding->schema = schema;
+  binding->keep_alive = chunk->schema_ptr();
+  binding->timeline = schema->TimelineIndex(*plan_->query.index);
+  const Timeline* const dataset_timeline = plan_->dataset_schema->FindTimeline(*plan_->query.index);
+  if (binding->timeline >= 0 && dataset_timeline != nullptr &&
+      schema->timelines()[static_cast<size_t>(binding->timeline)].type != dataset_timeline->type) {
+    return arrow::Status::Invalid("segment ", segment_->segment_id, ": timeline \"", *plan_->query.index, "\" is a ",
+                                  ToString(schema->timelines()[static_cast<size_t>(binding->timeline)].type), " in a chunk of ",
+                                  schema->entity().text(), " and a ", ToString(dataset_timeline->type), " in the dataset");
+  }
+  for (const Timeline& timeline : plan_->other_timelines) {
+    const int at = schema->TimelineIndex(timeline.name);
+    binding->other_timelines.push_back(at >= 0 && schema->timelines()[static_cast<size_t>(at)].type == timeline.type ? at : -1);
+  }
+  if (const auto entity = plan_->view_index.find(schema->entity()); entity != plan_->view_index.end()) {
+    for (size_t c = 0; c < schema->columns().size(); ++c) {
+      const auto view = entity->second.find(schema->columns()[c].descriptor.component);
+      if (view == entity->second.end()) continue;
+      const Column& column = columns_[static_cast<size_t>(view->second)];
+      if (!column.has_rows || column.static_cell != kNullCell) continue;
+      binding->sources.push_back({view->second, static_cast<int>(c),
+                                  schema->columns()[c].type->Equals(*plan_->view[static_cast<size_t>(view->second)].column.type, true)});
+    }
+  }
+  binding->source_of.assign(columns_.size(), -1);
+  for (size_t s = 0; s < binding->sources.size(); ++s) binding->source_of[static_cast<size_t>(binding->sources[s].view)] = static_cast<int>(s);
+  const int clear = schema->ColumnIndex(kClearComponent);
+  const ComponentColumn* const own_clear = segment_->schema ? segment_->schema->FindColumn(schema->entity(), kClearComponent) : nullptr;
+  if (clear >= 0 && (own_clear == nullptr || !own_clear->is_static)) {
+    binding->clear_column = clear;
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      if (!columns_[i].has_rows) continue;
+      const EntityPath& entity = plan_->view[i].column.entity;
+      if (entity == schema->entity()) binding->flat_cleared.push_back(static_cast<int>(i));
+      if (entity.StartsWith(schema->entity())) binding->recursive_cleared.push_back(static_cast<int>(i));
+    }
+  }
+  bindings_.push_back(std::move(binding));
+  return bindings_.back().get();
+}
+
+namespace {
+
+// A clear's value: true empties the descendants too.
+bool IsRecursive(const arrow::ListArray& column, int64_t row) {
+  if (column.value_length(row) == 0 || column.values()->type_id() != arrow::Type::BOOL) return false;
+  const auto& values = static_cast<const arrow::BooleanArray&>(*column.values());
+  return values.IsValid(column.value_offset(row)) && values.Value(column.value_offset(row));
+}
+
+}  // namespace
+
+arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
+  ARROW_ASSIGN_OR_RAISE(const Binding* const binding, Bind(chunk));
+  if (binding->timeline < 0 || chunk->num_rows() == 0) return arrow::Status::OK();
+  if (binding->sources.empty() && (binding->clear_column < 0 || binding->recursive_cleared.empty())) return arrow::Status::OK();
+  Loaded loaded;
+  loaded.binding = binding;
+  const int64_t n = chunk->num_rows();
+
+  // Rows that count: those with a cell in view, and clears of something in view.
+  bool all_count = false;
+  for (const Binding::Source& source : binding->sources) {
+    auto column = chunk->column(source.column);
+    all_count |= column->null_count() == 0;
+    if (!source.is_exact) {
+      const ComponentColumn& view = plan_->view[static_cast<size_t>(source.view)].column;
+      auto adapted = AdaptArray(column, view.type);
+      if (!adapted.ok()) {
+        return adapted.status().WithMessage("segment ", segment_->segment_id, ", column ", view.name(), ": ", adapted.status().message());
+      }
+      column = std::static_pointer_cast<arrow::ListArray>(*adapted);
+    }
+    loaded.columns.push_back(std::move(column));
+  }
+  const int64_t* const times = chunk->times(binding->timeline);
+  const bool sorted = chunk->times_sorted(binding->timeline);
+  if (!all_count || !sorted) {
+    loaded.order.reserve(static_cast<size_t>(n));
+    for (int64_t row = 0; row < n; ++row) {
+      bool counts = all_count;
+      for (size_t c = 0; !counts && c < loaded.columns.size(); ++c) counts = loaded.columns[c]->IsValid(row);
+      if (!counts && binding->clear_column >= 0) {
+        const auto& clears = *chunk->column(binding->clear_column);
+        counts = clears.IsValid(row) && !(IsRecursive(clears, row) ? binding->recursive_cleared : binding->flat_cleared).empty();
+      }
+      if (counts) loaded.order.push_back(static_cast<int32_t>(row));
+    }
+    if (loaded.order.empty()) return arrow::Status::OK();
+    if (!sorted) {
+      std::stable_sort(loaded.order.begin(), loaded.order.end(), [&](int32_t a, int32_t b) { return times[a] < times[b]; });
+    }
+    loaded.sorted_times.reserve(loaded.order.size());
+    for (const int32_t row : loaded.order) loaded.sorted_times.push_back(times[row]);
+    loaded.times = loaded.sorted_times.data();
+    loaded.length = static_cast<int64_t>(loaded.order.size());
+    if (sorted && loaded.length == n) loaded.order.clear();
+  } else {
+    loaded.times = times;
+    loaded.length = n;
+  }
+  loaded.is_strict = true;
+  for (int64_t i = 1; loaded.is_strict && i < loaded.length; ++i) loaded.is_strict = loaded.times[i - 1] < loaded.times[i];
+  if (loaded.times[0] <= emitted_bound_) {
+    return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk ", chunk->id().ToHex(), " of ", chunk->entity().text(),
+                                  " holds the time ", loaded.times[0], " on \"", *plan_->query.index, "\", before its announced start");
+  }
+  clears_possible_ |= binding->clear_column >= 0;
+  active_bytes_ += chunk->byte_size();
+  loaded.chunk = std::move(chunk);
+  active_.push_back(static_cast<uint32_t>(slots_.size()));
+  slots_.push_back(std::move(loaded));
+  return arrow::Status::OK();
+}
+
+// Takes the chunks to load next from those pending.
+arrow::Result<std::vector<uint32_t>> SegmentScan::NextGroup() {
+  group_bytes_ = group_bytes_ == 0 ? kFirstGroupBytes : std::min(group_bytes_ * 4, kMaxGroupBytes);
+  const int64_t target = std::max<int64_t>(1, std::min(group_bytes_, plan_->options.memory_budget / 8));
+  std::vector<uint32_t> group;
+  int64_t bytes = 0;
+  const int64_t first_start = segment_->chunks[pending_[next_pending_]].start;
+  while (next_pending_ < pending_.size()) {
+    const ChunkInfo& info = segment_->chunks[pending_[next_pending_]];
+    // Rows at `first_start` are final only once every chunk that starts there is loaded.
+    if (bytes >= target && info.start > first_start) break;
+    bytes += info.byte_size;
+    group.push_back(pending_[next_pending_++]);
+  }
+  if (active_bytes_ + bytes > plan_->options.memory_budget) {
+    return arrow::Status::CapacityError("segment ", segment_->segment_id, ": chunks that overlap on \"", *plan_->query.index, "\" need ",
+                                        active_bytes_ + bytes, " bytes at once, more than the scan's memory budget of ",
+                                        plan_->options.memory_budget);
+  }
+  return group;
+}
+
+// Adds the next group of chunks, and begins to fetch the one after it.
+arrow::Status SegmentScan::LoadGroup() {
+  std::unique_ptr<PendingFetch> fetch = std::move(prefetch_);
+  if (fetch == nullptr) {
+    if (next_pending_ >= pending_.size()) return arrow::Status::OK();
+    ARROW_ASSIGN_OR_RAISE(auto group, NextGroup());
+    fetch = StartFetch(std::move(group));
+  }
+  ARROW_ASSIGN_OR_RAISE(auto chunks, FinishFetch(fetch.get()));
+  for (ChunkPtr& chunk : chunks) ARROW_RETURN_NOT_OK(AddTemporal(std::move(chunk)));
+  if (max_threads_ != 1 && next_pending_ < pending_.size() && active_bytes_ < plan_->options.memory_budget / 2) {
+    ARROW_ASSIGN_OR_RAISE(auto group, NextGroup());
+    prefetch_ = StartFetch(std::move(group));
+  }
+  return arrow::Status::OK();
+}
+
+// --- rows
+
+// The distinct times of the rows that count, after what is out and up to `bound`, ascending.
+void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) const {
+  // Each chunk is a sorted run. Chunks logged together have equal runs, which are taken once; runs that follow each other are joined;
+  // the rest is merged pairwise.
+  std::vector<std::span<const int64_t>> runs;
+  std::deque<std::vector<int64_t>> storage;
+  for (const uint32_t slot : active_) {
+    const Loaded& loaded = slots_[slot];
+    const int64_t* const begin = loaded.times + loaded.next;
+    const int64_t* const end = std::upper_bound(begin, loaded.times + loaded.length, bound);
+    if (begin == end) continue;
+    std::span<const int64_t> run(begin, end);
+    if (!loaded.is_strict) {
+      storage.emplace_back();
+      std::unique_copy(begin, end, std::back_inserter(storage.back()));
+      run = storage.back();
+    }
+    runs.push_back(run);
+  }
+  std::stable_sort(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
+    return a.front() != b.front() ? a.front() < b.front() : a.size() > b.size();
+  });
+  // Equal runs are neighbours now.
+  std::vector<std::span<const int64_t>> distinct;
+  for (const auto& run : runs) {
+    bool known = false;
+    for (auto it = distinct.rbegin(); it != distinct.rend() && it->front() == run.front() && !known; ++it) {
+      known = it->size() == run.size() && it->back() == run.back() && std::memcmp(it->data(), run.data(), run.size_bytes()) == 0;
+    }
+    if (!known) distinct.push_back(run);
+  }
+  // Chains of runs that do not overlap.
+  std::vector<std::vector<std::span<const int64_t>>> chains;
+  for (const auto& run : distinct) {
+    bool placed = false;
+    for (auto& chain : chains) {
+      if (chain.back().back() < run.front()) {
+        chain.push_back(run);
+        placed = true;
+        break;
+      }
+    }
+    if (!placed) chains.push_back({run});
+  }
+  std::deque<std::vector<int64_t>> sorted;
+  for (const auto& chain : chains) {
+    sorted.emplace_back();
+    for (const auto& run : chain) sorted.back().insert(sorted.back().end(), run.begin(), run.end());
+  }
+  while (sorted.size() > 1) {
+    std::vector<int64_t> merged;
+    merged.reserve(sorted[0].size() + sorted[1].size());
+    std::set_union(sorted[0].begin(), sorted[0].end(), sorted[1].begin(), sorted[1].end(), std::back_inserter(merged));
+    sorted.pop_front();
+    sorted.pop_front();
+    sorted.push_back(std::move(merged));
+  }
+  if (!sorted.empty()) *times = std::move(sorted.front());
+}
+
+arrow::Status SegmentScan::ProcessGroup() {
+  // Everything before the first time of the next chunk is final.
+  const bool is_last = prefetch_ == nullptr && next_pending_ >= pending_.size();
+  const uint32_t next = is_last ? 0 : prefetch_ != nullptr ? prefetch_->chunks[0] : pending_[next_pending_];
+  const int64_t bound = is_last ? kMaxTime : segment_->chunks[next].start - 1;
+  if (bound <= emitted_bound_ && !is_last) return arrow::Status::OK();
+
+  std::vector<int64_t> times;
+  if (plan_->query.using_index_values) {
+    const auto begin = samples_.begin() + static_cast<int64_t>(next_sample_);
+    const auto end = std::upper_bound(begin, samples_.end(), bound);
+    times.assign(begin, end);
+    next_sample_ = static_cast<size_t>(end - samples_.begin());
+  } else {
+    CollectTimes(bound, &times);
+  }
+
+  int64_t num_computed = 1;
+  for (const Column& column : columns_) num_computed += column.has_rows || column.is_needed;
+  const int64_t max_rows = std::max<int64_t>(1, std::min<int64_t>({plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)}));
+  for (size_t begin = 0; begin < times.size();) {
+    int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size() - begin));
+    if (rows > kMinWindowRows) {
+      // End with the first chunk that ends well inside the window.
+      const int64_t earliest = times[begin + static_cast<size_t>(kMinWindowRows) - 1];
+      int64_t cut = times[begin + static_cast<size_t>(rows) - 1];
+      for (const uint32_t slot : active_) {
+        const int64_t last = slots_[slot].times[slots_[slot].length - 1];
+        if (last >= earliest && last < cut) cut = last;
+      }
+      rows = std::upper_bound(times.begin() + static_cast<int64_t>(begin), times.begin() + static_cast<int64_t>(begin) + rows, cut) -
+             (times.begin() + static_cast<int64_t>(begin));
+    }
+    const bool is_final = begin + static_cast<size_t>(rows) == times.size();
+    ARROW_RETURN_NOT_OK(ProcessWindow(std::span<const int64_t>(times).subspan(begin, static_cast<size_t>(rows)),
+                                      is_final ? bound : times[begin + static_cast<size_t>(rows) - 1]));
+    begin += static_cast<size_t>(rows);
+  }
+  if (times.empty()) ARROW_RETURN_NOT_OK(ProcessWindow({}, bound));
+  emitted_bound_ = std::max(emitted_bound_, bound);
+  ReleaseChunks();
+  return arrow::Status::OK();
+}
+
+// Looks up the cells of rows with these times; takes in all of the chunks' rows up to `bound`.
+arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t bound) {
+  const ScanPlan& plan = *plan_;
+  Window window;
+  window.times = times;
+  window.bound = bound;
+  const int64_t n = static_cast<int64_t>(times.size());
+  window.parts_of.resize(columns_.size());
+  window.clears_of.resize(columns_.size());
+  window.cells.resize(columns_.size());
+  window.carry.resize(columns_.size(), kNullCell);
+
+  const bool needs_all = !plan.other_timelines.empty();
+  const auto is_computed = [&](size_t view) {
+    const Column& column = columns_[view];
+    return column.has_rows && column.static_cell == kNullCell && (needs_all || column.is_needed);
+  };
+
+  for (const uint32_t slot : active_) {
+    Loaded& loaded = slots_[slot];
+    Part part{slot, loaded.next, Gallop(loaded.times, loaded.next, loaded.length, bound), false, 0, {}};
+    while (part.end < loaded.length && loaded.times[part.end] <= bound) ++part.end;
+    if (part.begin == part.end) continue;
+    loaded.next = part.end;
+    const bool has_clears = loaded.binding->clear_column >= 0;
+    bool is_used = has_clears;
+    for (const Binding::Source& source : loaded.binding->sources) is_used |= is_computed(static_cast<size_t>(source.view));
+    if (!is_used) continue;
+    const int at = static_cast<int>(window.parts.size());
+    for (const Binding::Source& source : loaded.binding->sources) {
+      if (is_computed(static_cast<size_t>(source.view))) window.parts_of[static_cast<size_t>(source.view)].push_back(at);
+    }
+    window.parts.push_back(std::move(part));
+  }
+
+  const int threads = n * static_cast<int64_t>(window.parts.size() + 1) < 16384 ? 1 : max_threads_;
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(window.parts.size()), threads, [&](int i) {
+    Part& part = window.parts[static_cast<size_t>(i)];
+    const Loaded& loaded = slots_[part.slot];
+    const int64_t* const own = loaded.times + part.begin;
+    const int64_t length = part.end - part.begin;
+    const int64_t first = std::lower_bound(times.begin(), times.end(), own[0]) - times.begin();
+    if (loaded.is_strict && length <= n - first && times[static_cast<size_t>(first + length) - 1] == own[length - 1] &&
+        std::memcmp(times.data() + first, own, static_cast<size_t>(length) * sizeof(int64_t)) == 0) {
+      part.is_dense = true;
+      part.offset = first;
+      return arrow::Status::OK();
+    }
+    part.map.resize(static_cast<size_t>(length));
+    int64_t row = first;
+    for (int64_t k = 0; k < length; ++k) {
+      if (row < n && times[static_cast<size_t>(row)] < own[k]) row = Gallop(times.data(), row, n, own[k]);
+      part.map[static_cast<size_t>(k)] = static_cast<int32_t>(row);
+    }
+    return arrow::Status::OK();
+  }));
+
+  if (clears_possible_) {
+    for (const Part& part : window.parts) {
+      const Loaded& loaded = slots_[part.slot];
+      if (loaded.binding->clear_column < 0) continue;
+      const auto& clears = *loaded.chunk->column(loaded.binding->clear_column);
+      for (int64_t k = part.begin; k < part.end; ++k) {
+        const int64_t row = loaded.row(k);
+        const int64_t window_row = part.is_dense ? part.offset + k - part.begin : part.map[static_cast<size_t>(k - part.begin)];
+        if (clears.IsNull(row) || window_row >= n || times[static_cast<size_t>(window_row)] != loaded.times[k]) continue;
+        window.clears.push_back({window_row, part.slot, row, IsRecursive(clears, row)});
+      }
+    }
+    for (const ClearCell& clear : window.clears) {
+      const Binding& binding = *slots_[clear.slot].binding;
+      for (const int view : clear.is_recursive ? binding.recursive_cleared : binding.flat_cleared) {
+        if (is_computed(static_cast<size_t>(view))) window.clears_of[static_cast<size_t>(view)].push_back(&clear);
+      }
+    }
+  }
+
+  std::vector<int> computed;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (is_computed(i)) computed.push_back(static_cast<int>(i));
+  }
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(computed.size()), n * static_cast<int64_t>(computed.size()) < 16384 ? 1 : max_threads_, [&](int i) {
+    ComputeColumn(computed[static_cast<size_t>(i)], &window);
+    return arrow::Status::OK();
+  }));
+  if (n > 0) ARROW_RETURN_NOT_OK(EmitWindow(&window));
+  for (const int i : computed) columns_[static_cast<size_t>(i)].carry = window.carry[static_cast<size_t>(i)];
+  return arrow::Status::OK();
+}
+
+// Per row of the window, the place of the column's cell; and the latest logged cell after the window.
+void SegmentScan::ComputeColumn(int position, Window* window) const {
+  const bool fill = plan_->query.fill_latest_at;
+  const bool sampled = plan_->query.using_index_values.has_value();
+  const int64_t n = static_cast<int64_t>(window->times.size());
+  const auto& part_positions = window->parts_of[static_cast<size_t>(position)];
+  auto& cells = window->cells[static_cast<size_t>(position)];
+  // One more, for what lies after the last row asked for.
+  cells.assign(static_cast<size_t>(n) + 1, kNullCell);
+  CellRef* const out = cells.data();
+
+  // A value wins its row by time (only when rows were asked for are there several), then by row id.
+  const auto time_of = [&](CellRef cell) {
+    const Loaded& loaded = slots_[CellSlot(cell)];
+    return loaded.chunk->times(loaded.binding->timeline)[CellRow(cell)];
+  };
+  const auto wins = [&](CellRef cell, CellRef over) {
+    if (over == kNullCell) return true;
+    if (sampled) {
+      const int64_t a = time_of(cell), b = time_of(over);
+      if (a != b) return a > b;
+    }
+    const int order = CompareRowIds(*slots_[CellSlot(cell)].chunk, CellRow(cell), *slots_[CellSlot(over)].chunk, CellRow(over));
+    // Of equal ids in one chunk the later row counts, of different chunks the one that starts first.
+    return order > 0 || (order == 0 && CellSlot(cell) == CellSlot(over) && CellRow(cell) > CellRow(over));
+  };
+
+  int64_t last_time = std::numeric_limits<int64_t>::min();
+  for (const int p : part_positions) {
+    const Part& part = window->parts[static_cast<size_t>(p)];
+    const Loaded& loaded = slots_[part.slot];
+    const arrow::ListArray* const column = loaded.column(static_cast<size_t>(position)).get();
+    const bool all_valid = column->null_count() == 0;
+    const bool in_order = loaded.order.empty();
+    const bool overlaps = sampled || loaded.times[part.begin] <= last_time;
+    last_time = std::max(last_time, loaded.times[part.end - 1]);
+    const int64_t length = part.end - part.begin;
+    if (part.is_dense && !overlaps) {
+      CellRef* const to = out + part.offset;
+      if (in_order && all_valid) {
+        const CellRef first = MakeCell(part.slot, part.begin);
+        for (int64_t k = 0; k < length; ++k) to[k] = first + k;
+      } else {
+        for (int64_t k = 0; k < length; ++k) {
+          const int64_t row = loaded.row(part.begin + k);
+          if (all_valid || column->IsValid(row)) to[k] = MakeCell(part.slot, row);
+        }
+      }
+      continue;
+    }
+    for (int64_t k = 0; k < length; ++k) {
+      const int64_t row = loaded.row(part.begin + k);
+      if (!all_valid && column->IsNull(row)) continue;
+      CellRef& to = out[part.is_dense ? part.offset + k : part.map[static_cast<size_t>(k)]];
+      const CellRef cell = MakeCell(part.slot, row);
+      if (!overlaps || wins(cell, to)) to = cell;
+    }
+  }
+
+  CellRef carry = columns_[static_cast<size_t>(position)].carry;
+  const auto& clears = window->clears_of[static_cast<size_t>(position)];
+  if (clears.empty() && !sampled) {
+    if (fill) {
+      for (int64_t i = 0; i < n; ++i) {
+        if (out[i] == kNullCell) {
+          out[i] = carry;
+        } else {
+          carry = out[i];
+        }
+      }
+    }
+  } else {
+    std::map<int64_t, const ClearCell*> clear_at;
+    for (const ClearCell* clear : clears) {
+      const auto [it, added] = clear_at.emplace(clear->window_row, clear);
+      if (!added && CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[it->second->slot].chunk, it->second->row) > 0) {
+        it->second = clear;
+      }
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const CellRef logged = out[i];  // the latest after the row before
+      const bool is_exact = logged != kNullCell && (!sampled || time_of(logged) == window->times[static_cast<size_t>(i)]);
+      if (logged != kNullCell) carry = logged;
+      CellRef cell = is_exact ? logged : fill ? carry : kNullCell;
+      if (const auto it = clear_at.find(i); it != clear_at.end()) {
+        const ClearCell& clear = *it->second;
+        // A logged value of the same row id counts before the clear.
+        if (!is_exact || CompareRowIds(*slots_[clear.slot].chunk, clear.row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0) {
+          cell = MakeCell(clear.slot, clear.row) | kClearFlag;
+        }
+      }
+      out[i] = cell;
+    }
+  }
+  // Values after the last row that was asked for are the latest ones of the next window.
+  if (fill && out[n] != kNullCell) carry = out[n];
+  cells.pop_back();
+  window->carry[static_cast<size_t>(position)] = fill ? carry : kNullCell;
+}
+
+void SegmentScan::ReleaseChunks() {
+  std::set<uint32_t> carried;
+  for (const Column& column : columns_) {
+    if (column.carry != kNullCell) carried.insert(CellSlot(column.carry));
+  }
+  std::vector<uint32_t> still_active;
+  for (const uint32_t slot : active_) {
+    if (slots_[slot].next < slots_[slot].length) still_active.push_back(slot);
+  }
+  active_ = std::move(still_active);
+  const std::set<uint32_t> busy(active_.begin(), active_.end());
+  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    Loaded& loaded = slots_[slot];
+    if (loaded.chunk == nullptr || busy.contains(slot) || carried.contains(slot)) continue;
+    active_bytes_ -= loaded.chunk->byte_size();
+    loaded = Loaded();
+  }
+}
+
+// --- output
+
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const {
+  const int64_t n = end - begin;
+  const auto& type = ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type);
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
+  auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::min();  // no legal time
+  std::fill(out, out + n, kNone);
+  for (const auto& cells : window.cells) {
+    if (cells.empty()) continue;
+    const CellRef* const from = cells.data() + begin;
+    for (int64_t i = 0; i < n;) {
+      if (from[i] == kNullCell) {
+        ++i;
+        continue;
+      }
+      int64_t j = i + 1;
+      while (j < n && from[j] == from[i] + (j - i)) ++j;
+      const Loaded& loaded = slots_[CellSlot(from[i])];
+      const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
+      if (timeline >= 0) {
+        const int64_t* const times = loaded.chunk->times(timeline) + CellRow(from[i]);
+        for (int64_t k = i; k < j; ++k) out[k] = std::max(out[k], times[k - i]);
+      }
+      i = j;
+    }
+  }
+  int64_t nulls = 0;
+  for (int64_t i = 0; i < n; ++i) nulls += out[i] == kNone;
+  std::shared_ptr<arrow::Buffer> validity;
+  if (nulls > 0) {
+    ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateEmptyBitmap(n));
+    for (int64_t i = 0; i < n; ++i) {
+      if (out[i] != kNone) {
+        arrow::bit_util::SetBit(validity->mutable_data(), i);
+      } else {
+        out[i] = 0;
+      }
+    }
+  }
+  return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(values)}, nulls));
+}
+
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
+                                                                     int64_t end) const {
+  const int64_t n = end - begin;
+  switch (output.kind) {
+    case ScanPlan::OutputKind::kSegmentId: {
+      const std::string& id = segment_->segment_id;
+      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
+      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(n * static_cast<int64_t>(id.size())));
+      if (n * static_cast<int64_t>(id.size()) > std::numeric_limits<int32_t>::max()) return arrow::Status::CapacityError("segment id too long");
+      auto* const to = reinterpret_cast<int32_t*>(offsets->mutable_data());
+      for (int64_t i = 0; i <= n; ++i) to[i] = static_cast<int32_t>(i * static_cast<int64_t>(id.size()));
+      for (int64_t i = 0; i < n; ++i) std::memcpy(data->mutable_data() + to[i], id.data(), id.size());
+      return arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), n, {nullptr, std::move(offsets), std::move(data)}, 0));
+    }
+    case ScanPlan::OutputKind::kIndex: {
+      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
+      if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);
+      return arrow::MakeArray(arrow::ArrayData::Make(output.field->type(), n, {nullptr, std::move(values)}, 0));
+    }
+    case ScanPlan::OutputKind::kOtherIndex:
+      if (!plan_->query.index) return arrow::MakeArrayOfNull(output.field->type(), n);
+      return MakeOtherIndex(output.position, window, begin, end);
+    case ScanPlan::OutputKind::kComponent: {
+      const size_t view = static_cast<size_t>(output.position);
+      const Column& column = columns_[view];
+      const auto& type = output.field->type();
+      if (column.static_cell != kNullCell) {
+        const std::vector<CellRef> cells(static_cast<size_t>(n), column.static_cell);
+        return GatherCells(type, cells, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });
+      }
+      const auto& cells = window.cells[view];
+      if (cells.empty()) return arrow::MakeArrayOfNull(type, n);
+      const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& {
+        return slots_[slot].column(view);
+      };
+      return GatherCells(type, std::span<const CellRef>(cells).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)), slot_column);
+    }
+  }
+  return arrow::Status::UnknownError("unknown kind of column");
+}
+
+// Filters the window's rows, then cuts it into batches.
+arrow::Status SegmentScan::EmitWindow(Window* window) {
+  const ScanPlan& plan = *plan_;
+  int64_t n = static_cast<int64_t>(window->times.size());
+  if (plan.filter != nullptr) {
+    arrow::ArrayVector columns;
+    for (const ScanPlan::Output& output : plan.filter_outputs) {
+      ARROW_ASSIGN_OR_RAISE(auto column, MakeOutput(output, *window, 0, n));
+      columns.push_back(std::move(column));
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto selected, plan.filter->Select(*arrow::RecordBatch::Make(plan.filter_schema, n, std::move(columns))));
+    if (selected) {
+      // The rows that pass become the window.
+      if (selected->empty()) return arrow::Status::OK();
+      window->own_times.reserve(selected->size());
+      for (const int32_t row : *selected) window->own_times.push_back(window->times[static_cast<size_t>(row)]);
+      window->times = window->own_times;
+      for (auto& cells : window->cells) {
+        if (cells.empty()) continue;
+        for (size_t i = 0; i < selected->size(); ++i) cells[i] = cells[static_cast<size_t>((*selected)[i])];
+        cells.resize(selected->size());
+      }
+      n = static_cast<int64_t>(selected->size());
+    }
+  }
+
+  // Bytes per row, for columns with large cells only.
+  std::vector<int64_t> row_bytes;
+  int64_t static_bytes = 0;
+  for (const ScanPlan::Output& output : plan.outputs) {
+    if (output.kind != ScanPlan::OutputKind::kComponent) continue;
+    const size_t view = static_cast<size_t>(output.position);
+    if (columns_[view].static_cell != kNullCell) {
+      static_bytes += CellBytes(*columns_[view].static_column, 0);
+      continue;
+    }
+    const auto& cells = window->cells[view];
+    if (cells.empty()) continue;
+    bool is_large = false, is_known = false;
+    uint32_t known_slot = 0;
+    const arrow::ListArray* column = nullptr;
+    for (int64_t i = 0; i < n; ++i) {
+      const CellRef cell = cells[static_cast<size_t>(i)];
+      if (cell == kNullCell || IsClear(cell)) continue;
+      if (!is_known || CellSlot(cell) != known_slot) {
+        is_known = true;
+        known_slot = CellSlot(cell);
+        column = slots_[known_slot].column(view).get();
+        // The average of the chunk tells whether its cells are worth measuring.
+        const int64_t items = column->value_offset(column->length()) - column->value_offset(0);
+        const auto& item_type = *column->values()->type();
+        is_large = items / std::max<int64_t>(1, column->length()) > 8 || !arrow::is_primitive(item_type.id());
+      }
+      if (!is_large) continue;
+      const int64_t bytes = CellBytes(*column, CellRow(cell));
+      if (bytes <= kSmallCellBytes) continue;
+      if (row_bytes.empty()) row_bytes.resize(static_cast<size_t>(n));
+      row_bytes[static_cast<size_t>(i)] += bytes;
+    }
+  }
+  const int64_t max_rows = plan.options.max_batch_rows;
+  for (int64_t begin = 0; begin < n;) {
+    int64_t end = std::min(n, begin + max_rows);
+    if (static_bytes > 0) end = std::min(end, begin + std::max<int64_t>(1, plan.options.max_batch_bytes / static_bytes));
+    if (!row_bytes.empty()) {
+      int64_t bytes = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        bytes += row_bytes[static_cast<size_t>(i)] + static_bytes;
+        if (bytes > plan.options.max_batch_bytes && i > begin) {
+          end = i;
+          break;
+        }
+      }
+    }
+    ARROW_RETURN_NOT_OK(EmitBatch(window, begin, end));
+    begin = end;
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Status SegmentScan::EmitBatch(Window* window, int64_t begin, int64_t end) {
+  const ScanPlan& plan = *plan_;
+  arrow::ArrayVector columns(plan.outputs.size());
+  const int threads = (end - begin) * static_cast<int64_t>(columns.size()) < 16384 ? 1 : max_threads_;
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
+    return MakeOutput(plan.outputs[static_cast<size_t>(i)], *window, begin, end).Value(&columns[static_cast<size_t>(i)]);
+  }));
+  ready_.push_back(arrow::RecordBatch::Make(plan.schema, end - begin, std::move(columns)));
+  return arrow::Status::OK();
+}
+
+// Without an index: one row of static values, if the segment has static chunks in view.
+arrow::Status SegmentScan::EmitStaticRow(bool has_static_chunk) {
+  if (!has_static_chunk) return arrow::Status::OK();
+  if (plan_->query.using_index_values && !plan_->query.using_index_values->contains(segment_->segment_id)) return arrow::Status::OK();
+  Window window;
+  const int64_t no_time = 0;
+  window.times = std::span<const int64_t>(&no_time, 1);
+  window.cells.resize(columns_.size());
+  return EmitWindow(&window);
+}
+
+}  // namespace rushes

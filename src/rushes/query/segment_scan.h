@@ -1,0 +1,86 @@
+// The scan of one segment: chunks in, aligned rows out.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arrow/record_batch.h"
+#include "arrow/result.h"
+#include "rushes/query/chunk_source.h"
+#include "rushes/query/gather.h"
+#include "rushes/query/scan_plan.h"
+#include "rushes/query/work_pool.h"
+
+namespace rushes {
+
+// Streams the rows of one segment in ascending index order. Not thread safe; uses up to `max_threads` shared threads inside.
+//
+// Chunks are loaded in the order of their first time. All rows before the first time of the next chunk not yet loaded (the frontier) are
+// final: they are emitted, and chunks that lie before it entirely are let go. What a fill needs later is one cell per column. So
+// memory follows the overlap of chunks in time, not the length of the recording.
+//
+// Within a window of rows, each column is one pass over its chunks' sorted times that leaves, per row, the place of its cell.
+class SegmentScan {
+ public:
+  SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads);
+  ~SegmentScan();
+
+  // The next batch of at least one row, or null at the end.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next();
+
+ private:
+  struct Binding;
+  struct Loaded;
+  struct Part;
+  struct ClearCell;
+  struct Column;
+  struct Window;
+  struct PendingFetch;
+
+  arrow::Status Open();
+  std::unique_ptr<PendingFetch> StartFetch(std::vector<uint32_t> chunks) const;
+  arrow::Result<std::vector<ChunkPtr>> FinishFetch(PendingFetch* fetch) const;
+  arrow::Result<std::vector<uint32_t>> NextGroup();
+  arrow::Status LoadGroup();
+  arrow::Status AddTemporal(ChunkPtr chunk);
+  arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
+  arrow::Status FindStaticCells(const std::vector<ChunkPtr>& chunks);
+  void CollectTimes(int64_t bound, std::vector<int64_t>* times) const;
+  arrow::Status ProcessGroup();
+  arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound);
+  void ComputeColumn(int position, Window* window) const;
+  arrow::Status EmitWindow(Window* window);
+  arrow::Status EmitStaticRow(bool has_static_chunk);
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin, int64_t end) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
+  arrow::Status EmitBatch(Window* window, int64_t begin, int64_t end);
+  void ReleaseChunks();
+
+  const std::shared_ptr<const ScanPlan> plan_;
+  const std::shared_ptr<const SegmentChunks> segment_;
+  const int max_threads_;
+  bool is_open_ = false;
+
+  std::vector<Column> columns_;                  // one per column in view
+  std::vector<std::unique_ptr<Binding>> bindings_;
+  std::vector<Loaded> slots_;                    // every chunk loaded so far; those let go are empty
+  std::vector<uint32_t> active_;                 // slots that have rows to come
+  std::vector<uint32_t> pending_;                // positions of temporal chunks to load, by first time
+  size_t next_pending_ = 0;
+  int64_t group_bytes_ = 0;
+  int64_t active_bytes_ = 0;
+  bool clears_possible_ = false;
+
+  std::unique_ptr<PendingFetch> prefetch_;       // the next group, on its way
+
+  std::vector<int64_t> samples_;                 // of using_index_values
+  size_t next_sample_ = 0;
+  int64_t emitted_bound_ = kMinTime - 1;         // rows up to here are out
+
+  std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;
+};
+
+}  // namespace rushes
