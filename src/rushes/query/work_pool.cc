@@ -59,9 +59,9 @@ void WorkSet::Start(int max_threads) {
 }
 
 arrow::Status WorkSet::Wait() {
-  Work(state_.get());
-  MutexLock lock(state_->mutex);
   State* const state = state_.get();
+  Work(state);
+  MutexLock lock(state->mutex);
   state->all_done.Wait(lock, [state]() RUSHES_NO_THREAD_SAFETY_ANALYSIS { return state->done == state->pieces.size(); });
   return state->status;
 }
