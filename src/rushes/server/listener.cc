@@ -69,7 +69,15 @@ arrow::Result<std::unique_ptr<Listener>> Listener::Start(const std::string& host
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
   int fd = -1, why = 0;
-  for (const addrinfo* address = addresses.get(); address != nullptr && fd < 0; address = address->ai_next) {
+  // Of a name with several addresses, IPv4 first: that is what clients try for `localhost`.
+  std::vector<const addrinfo*> candidates;
+  for (const int family : {AF_INET, AF_INET6}) {
+    for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next) {
+      if (address->ai_family == family) candidates.push_back(address);
+    }
+  }
+  for (const addrinfo* address : candidates) {
+    if (fd >= 0) break;
     fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
       why = errno;

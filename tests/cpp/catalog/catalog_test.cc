@@ -7,6 +7,7 @@
 
 #include "arrow/array/array_binary.h"
 #include "arrow/array/array_primitive.h"
+#include "arrow/util/key_value_metadata.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rushes/catalog/entry_name.h"

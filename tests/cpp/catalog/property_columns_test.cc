@@ -1,6 +1,7 @@
 #include "rushes/catalog/property_columns.h"
 
 #include "arrow/array/builder_primitive.h"
+#include "arrow/util/key_value_metadata.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rushes/chunk/chunk_builder.h"
