@@ -173,12 +173,14 @@ arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchem
     }
     if (data->GetNullCount() != 0) return fail("index column \"", timeline.name, "\" has nulls");
     const int64_t* times = num_rows == 0 ? nullptr : data->GetValues<int64_t>(1);
-    bool sorted = true, has_static_marker = false;
-    for (int64_t i = 0; i < num_rows; ++i) {
-      sorted &= i == 0 || times[i - 1] <= times[i];
+    bool sorted = true, strict = true, has_static_marker = num_rows > 0 && times[0] < kMinTime;
+    for (int64_t i = 1; i < num_rows; ++i) {
+      sorted &= times[i - 1] <= times[i];
+      strict &= times[i - 1] < times[i];
       has_static_marker |= times[i] < kMinTime;
     }
     if (has_static_marker) {
+      strict = false;  // two times may have become equal
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> clamped, arrow::AllocateBuffer(num_rows * 8));
       auto* out = reinterpret_cast<int64_t*>(clamped->mutable_data());
       for (int64_t i = 0; i < num_rows; ++i) out[i] = std::max(times[i], kMinTime);
@@ -187,7 +189,7 @@ arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchem
       relabelled = true;
     }
     chunk->times_.push_back(times);
-    chunk->times_sorted_.push_back(sorted);
+    chunk->times_order_.push_back(strict ? TimeOrder::kStrict : sorted ? TimeOrder::kSorted : TimeOrder::kNone);
     ++position;
   }
   for (const ChunkColumn& column : schema->columns()) {

@@ -70,7 +70,9 @@ class Chunk {
   const uint8_t* row_id_bytes() const { return row_ids_; }
   // num_rows() values of a timeline (position in schema().timelines()).
   const int64_t* times(int timeline) const { return times_[timeline]; }
-  bool times_sorted(int timeline) const { return times_sorted_[timeline]; }
+  bool times_sorted(int timeline) const { return times_order_[static_cast<size_t>(timeline)] != TimeOrder::kNone; }
+  // Sorted, and no time occurs twice.
+  bool times_strict(int timeline) const { return times_order_[static_cast<size_t>(timeline)] == TimeOrder::kStrict; }
   // A component column (position in schema().columns()).
   const std::shared_ptr<arrow::ListArray>& column(int index) const { return columns_[index]; }
 
@@ -80,6 +82,8 @@ class Chunk {
   std::shared_ptr<arrow::RecordBatch> ToRecordBatch() const;
 
  private:
+  enum class TimeOrder : uint8_t { kNone, kSorted, kStrict };
+
   Chunk() = default;
   ChunkId id_;
   std::shared_ptr<const ChunkSchema> schema_;
@@ -87,7 +91,7 @@ class Chunk {
   std::shared_ptr<arrow::RecordBatch> batch_;
   const uint8_t* row_ids_ = nullptr;
   std::vector<const int64_t*> times_;
-  std::vector<bool> times_sorted_;
+  std::vector<TimeOrder> times_order_;
   std::vector<std::shared_ptr<arrow::ListArray>> columns_;
   int64_t byte_size_ = 0;
 };

@@ -114,10 +114,13 @@ struct SegmentScan::Window {
   std::vector<std::vector<const ClearCell*>> clears_of;  // per column in view
   std::vector<ClearCell> clears;
   std::vector<std::vector<CellRef>> cells;               // per column in view that is computed
+  // Per column in view: the first cell, if its cells are simply one chunk's neighbouring rows; `cells` is left empty then.
+  std::vector<CellRef> whole;
   std::vector<CellRef> carry;                            // per column in view: after the window
-  std::vector<int32_t> selected;                         // rows that passed the filter
-  bool has_selection = false;
-  std::vector<int64_t> own_times;                        // of the selected rows
+  std::vector<int64_t> own_times;                        // of the rows that passed the filter
+
+  bool is_known(size_t view) const { return !cells[view].empty() || whole[view] != kNullCell; }
+  CellRef cell(size_t view, int64_t row) const { return whole[view] != kNullCell ? whole[view] + row : cells[view][static_cast<size_t>(row)]; }
 };
 
 struct SegmentScan::PendingFetch {
@@ -392,8 +395,11 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
     loaded.times = times;
     loaded.length = n;
   }
-  loaded.is_strict = true;
-  for (int64_t i = 1; loaded.is_strict && i < loaded.length; ++i) loaded.is_strict = loaded.times[i - 1] < loaded.times[i];
+  loaded.is_strict = chunk->times_strict(binding->timeline);
+  if (!loaded.is_strict) {
+    loaded.is_strict = true;
+    for (int64_t i = 1; loaded.is_strict && i < loaded.length; ++i) loaded.is_strict = loaded.times[i - 1] < loaded.times[i];
+  }
   if (loaded.times[0] <= emitted_bound_) {
     return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk ", chunk->id().ToHex(), " of ", chunk->entity().text(),
                                   " holds the time ", loaded.times[0], " on \"", *plan_->query.index, "\", before its announced start");
@@ -562,6 +568,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
   window.clears_of.resize(columns_.size());
   window.cells.resize(columns_.size());
   window.carry.resize(columns_.size(), kNullCell);
+  window.whole.resize(columns_.size(), kNullCell);
 
   const bool needs_all = !plan.other_timelines.empty();
   const auto is_computed = [&](size_t view) {
@@ -647,6 +654,16 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   const bool sampled = plan_->query.using_index_values.has_value();
   const int64_t n = static_cast<int64_t>(window->times.size());
   const auto& part_positions = window->parts_of[static_cast<size_t>(position)];
+  const auto& clears = window->clears_of[static_cast<size_t>(position)];
+  if (part_positions.size() == 1 && n > 0 && clears.empty() && !sampled) {
+    const Part& part = window->parts[static_cast<size_t>(part_positions[0])];
+    const Loaded& loaded = slots_[part.slot];
+    if (part.is_dense && part.end - part.begin == n && loaded.order.empty() && loaded.column(static_cast<size_t>(position))->null_count() == 0) {
+      window->whole[static_cast<size_t>(position)] = MakeCell(part.slot, part.begin);
+      window->carry[static_cast<size_t>(position)] = fill ? MakeCell(part.slot, part.end - 1) : kNullCell;
+      return;
+    }
+  }
   auto& cells = window->cells[static_cast<size_t>(position)];
   // One more, for what lies after the last row asked for.
   cells.assign(static_cast<size_t>(n) + 1, kNullCell);
@@ -701,7 +718,6 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   }
 
   CellRef carry = columns_[static_cast<size_t>(position)].carry;
-  const auto& clears = window->clears_of[static_cast<size_t>(position)];
   if (clears.empty() && !sampled) {
     if (fill) {
       for (int64_t i = 0; i < n; ++i) {
@@ -769,9 +785,17 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
   auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
   constexpr int64_t kNone = std::numeric_limits<int64_t>::min();  // no legal time
   std::fill(out, out + n, kNone);
-  for (const auto& cells : window.cells) {
-    if (cells.empty()) continue;
-    const CellRef* const from = cells.data() + begin;
+  for (size_t view = 0; view < window.cells.size(); ++view) {
+    if (!window.is_known(view)) continue;
+    if (window.whole[view] != kNullCell) {
+      const Loaded& loaded = slots_[CellSlot(window.whole[view])];
+      const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
+      if (timeline < 0) continue;
+      const int64_t* const times = loaded.chunk->times(timeline) + CellRow(window.whole[view]) + begin;
+      for (int64_t i = 0; i < n; ++i) out[i] = std::max(out[i], times[i]);
+      continue;
+    }
+    const CellRef* const from = window.cells[view].data() + begin;
     for (int64_t i = 0; i < n;) {
       if (from[i] == kNullCell) {
         ++i;
@@ -834,8 +858,11 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
         const std::vector<CellRef> cells(static_cast<size_t>(n), column.static_cell);
         return GatherCells(type, cells, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });
       }
+      if (!window.is_known(view)) return arrow::MakeArrayOfNull(type, n);
+      if (const CellRef first = window.whole[view]; first != kNullCell) {
+        return slots_[CellSlot(first)].column(view)->Slice(CellRow(first) + begin, n);
+      }
       const auto& cells = window.cells[view];
-      if (cells.empty()) return arrow::MakeArrayOfNull(type, n);
       const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& {
         return slots_[slot].column(view);
       };
@@ -844,6 +871,16 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
   }
   return arrow::Status::UnknownError("unknown kind of column");
 }
+
+namespace {
+
+// Whether cells of a column are worth measuring: by their average, or because their size is not plain to see.
+bool HasLargeCells(const arrow::ListArray& column) {
+  const int64_t items = column.value_offset(column.length()) - column.value_offset(0);
+  return items / std::max<int64_t>(1, column.length()) > 8 || !arrow::is_primitive(column.values()->type_id());
+}
+
+}  // namespace
 
 // Filters the window's rows, then cuts it into batches.
 arrow::Status SegmentScan::EmitWindow(Window* window) {
@@ -862,7 +899,13 @@ arrow::Status SegmentScan::EmitWindow(Window* window) {
       window->own_times.reserve(selected->size());
       for (const int32_t row : *selected) window->own_times.push_back(window->times[static_cast<size_t>(row)]);
       window->times = window->own_times;
-      for (auto& cells : window->cells) {
+      for (size_t view = 0; view < window->cells.size(); ++view) {
+        auto& cells = window->cells[view];
+        if (const CellRef first = window->whole[view]; first != kNullCell) {
+          window->whole[view] = kNullCell;
+          for (const int32_t row : *selected) cells.push_back(first + row);
+          continue;
+        }
         if (cells.empty()) continue;
         for (size_t i = 0; i < selected->size(); ++i) cells[i] = cells[static_cast<size_t>((*selected)[i])];
         cells.resize(selected->size());
@@ -881,22 +924,19 @@ arrow::Status SegmentScan::EmitWindow(Window* window) {
       static_bytes += CellBytes(*columns_[view].static_column, 0);
       continue;
     }
-    const auto& cells = window->cells[view];
-    if (cells.empty()) continue;
+    if (!window->is_known(view)) continue;
+    if (const CellRef first = window->whole[view]; first != kNullCell && !HasLargeCells(*slots_[CellSlot(first)].column(view))) continue;
     bool is_large = false, is_known = false;
     uint32_t known_slot = 0;
     const arrow::ListArray* column = nullptr;
     for (int64_t i = 0; i < n; ++i) {
-      const CellRef cell = cells[static_cast<size_t>(i)];
+      const CellRef cell = window->cell(view, i);
       if (cell == kNullCell || IsClear(cell)) continue;
       if (!is_known || CellSlot(cell) != known_slot) {
         is_known = true;
         known_slot = CellSlot(cell);
         column = slots_[known_slot].column(view).get();
-        // The average of the chunk tells whether its cells are worth measuring.
-        const int64_t items = column->value_offset(column->length()) - column->value_offset(0);
-        const auto& item_type = *column->values()->type();
-        is_large = items / std::max<int64_t>(1, column->length()) > 8 || !arrow::is_primitive(item_type.id());
+        is_large = HasLargeCells(*column);
       }
       if (!is_large) continue;
       const int64_t bytes = CellBytes(*column, CellRow(cell));
@@ -944,6 +984,7 @@ arrow::Status SegmentScan::EmitStaticRow(bool has_static_chunk) {
   const int64_t no_time = 0;
   window.times = std::span<const int64_t>(&no_time, 1);
   window.cells.resize(columns_.size());
+  window.whole.resize(columns_.size(), kNullCell);
   return EmitWindow(&window);
 }
 
