@@ -115,7 +115,7 @@ class SchemaWriter {
     const Position vector = out_.Offsets(positions);
     Position begin = out_.used();
     const Position fields_slot = out_.Offset(vector);
-    const Position schema = out_.Table(begin, {{4, fields_slot}});
+    const Position schema = out_.Table(begin, {{6, fields_slot}});  // slot 4, the byte order, has its default
     begin = out_.used();
     constexpr int16_t kVersion5 = 4;
     constexpr uint8_t kSchemaHeader = 1;
