@@ -80,7 +80,7 @@ def test_create_rename_delete(client: CatalogClient) -> None:
         client.create_dataset("first")
     created.set_name("second [v1.0]: x-y_z")
     assert client.get_dataset("second [v1.0]: x-y_z").id == created.id
-    with pytest.raises(NotFoundError):
+    with pytest.raises(LookupError):
         client.get_dataset("first")
     client.create_dataset("first")  # the old name is free again
     with pytest.raises(AlreadyExistsError):
@@ -168,7 +168,10 @@ def test_reader(demo, official_demo, index: str, fill: bool) -> None:
     theirs = by_segment(official_demo.reader(index=index, fill_latest_at=fill), index)
     assert sorted(ours.column_names) == sorted(theirs.column_names)
     assert ours.num_rows == theirs.num_rows > 0
-    columns = ["rerun_segment_id", "frame_nr", "sim_time", "robot_time", "log_time", *temporal(demo)]
+    # Without the columns that readers leave out, such as those of clears.
+    shown = [name for name in temporal(demo) if name in theirs.column_names]
+    assert len(shown) > 20
+    columns = ["rerun_segment_id", "frame_nr", "sim_time", "robot_time", "log_time", *shown]
     assert ours.select(columns).equals(theirs.select(columns))
 
 

@@ -18,7 +18,7 @@ namespace rushes {
 namespace {
 
 // Calls that have not ended by then are cut.
-constexpr auto kShutdownGrace = std::chrono::milliseconds(500);
+constexpr auto kShutdownGrace = std::chrono::milliseconds(250);
 
 }  // namespace
 
