@@ -1,10 +1,16 @@
 #include "rushes/query/query.h"
 
+#include <algorithm>
+#include <deque>
+#include <set>
+
+#include "arrow/array/concatenate.h"
 #include "arrow/type.h"
-#include "arrow/util/key_value_metadata.h"
-#include "rushes/chunk/migration.h"
+#include "rushes/chunk/metadata.h"
 #include "rushes/query/nearest.h"
-#include "rushes/query/plan.h"
+#include "rushes/query/scan_plan.h"
+#include "rushes/query/segment_scan.h"
+#include "rushes/query/work_pool.h"
 
 namespace rushes {
 
@@ -16,26 +22,237 @@ arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchem
   }
   arrow::FieldVector fields = {arrow::field(kSegmentIdColumn, arrow::utf8(), /*nullable=*/false)};
   for (const Timeline& timeline : schema.timelines()) fields.push_back(IndexField(timeline));
-  for (const ComponentColumn& column : schema.columns()) {
-    if (IsInView(column, query)) fields.push_back(ComponentField(column));
-  }
-  return arrow::schema(std::move(fields), arrow::key_value_metadata({{"sorbet:version", kSorbetVersion}}));
+  for (const int at : ColumnsInView(schema, query)) fields.push_back(ComponentField(schema.columns()[static_cast<size_t>(at)]));
+  return arrow::schema(std::move(fields), schema.ToArrow()->metadata());
 }
 
+namespace {
+
+// Segments up to this size are scanned whole, several at a time; larger ones are streamed one after another.
+constexpr int64_t kSmallSegmentBytes = int64_t{8} << 20;
+constexpr int64_t kMaxWaveBytes = int64_t{64} << 20;
+constexpr size_t kMaxWaveSegments = 64;
+// Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
+constexpr size_t kFirstLookup = 4;
+constexpr size_t kMaxLookup = 128;
+
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> JoinBatches(const std::shared_ptr<arrow::Schema>& schema,
+                                                               const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches) {
+  if (batches.size() == 1) return batches[0];
+  int64_t rows = 0;
+  for (const auto& batch : batches) rows += batch->num_rows();
+  arrow::ArrayVector columns(static_cast<size_t>(schema->num_fields()));
+  ARROW_RETURN_NOT_OK(ParallelFor(schema->num_fields(), rows * schema->num_fields() < 65536 ? 1 : 0, [&](int c) -> arrow::Status {
+    arrow::ArrayVector parts;
+    for (const auto& batch : batches) parts.push_back(batch->column(c));
+    return arrow::Concatenate(parts).Value(&columns[static_cast<size_t>(c)]);
+  }));
+  return arrow::RecordBatch::Make(schema, rows, std::move(columns));
+}
+
+// The stream of a whole scan: segments in byte order of their ids.
+class ScanReader final : public arrow::RecordBatchReader {
+ public:
+  explicit ScanReader(std::shared_ptr<const ScanPlan> plan) : plan_(std::move(plan)) {}
+
+  std::shared_ptr<arrow::Schema> schema() const override { return plan_->schema; }
+
+  arrow::Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    *batch = nullptr;
+    if (!is_open_) {
+      is_open_ = true;
+      if (!plan_->is_empty) ARROW_RETURN_NOT_OK(ListSegments());
+    }
+    while (true) {
+      if (!ready_.empty()) {
+        *batch = std::move(ready_.front());
+        ready_.pop_front();
+        return arrow::Status::OK();
+      }
+      // A wave that runs while the reader is busy with the one before.
+      while (waves_.size() < 2) {
+        ARROW_ASSIGN_OR_RAISE(const bool more, StartWave());
+        if (!more) break;
+      }
+      if (waves_.empty()) return arrow::Status::OK();
+      Wave& wave = *waves_.front();
+      if (wave.stream != nullptr) {
+        ARROW_ASSIGN_OR_RAISE(*batch, wave.stream->Next());
+        if (*batch != nullptr) return arrow::Status::OK();
+        waves_.pop_front();
+        continue;
+      }
+      ARROW_RETURN_NOT_OK(wave.work->Wait());
+      ARROW_RETURN_NOT_OK(Take(*wave.results));
+      waves_.pop_front();
+    }
+  }
+
+ private:
+  using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
+
+  // Either several small segments, scanned whole by the shared threads, or one large one that is streamed.
+  struct Wave {
+    std::shared_ptr<std::vector<Batches>> results;
+    std::unique_ptr<WorkSet> work;
+    std::unique_ptr<SegmentScan> stream;
+  };
+
+  arrow::Status ListSegments() {
+    const Query& query = plan_->query;
+    std::set<std::string> ids;
+    if (query.using_index_values) {
+      for (const auto& [id, values] : *query.using_index_values) {
+        if (!query.index || !values.empty()) ids.insert(id);
+      }
+      if (query.segments) {
+        const std::set<std::string> wanted(query.segments->begin(), query.segments->end());
+        std::erase_if(ids, [&](const std::string& id) { return !wanted.contains(id); });
+      }
+    } else if (query.segments) {
+      ids.insert(query.segments->begin(), query.segments->end());
+    } else {
+      ARROW_ASSIGN_OR_RAISE(const auto all, plan_->source->ListSegments());
+      ids.insert(all.begin(), all.end());
+    }
+    if (plan_->filter != nullptr && plan_->filter->bounds().segments) {
+      const auto& wanted = *plan_->filter->bounds().segments;
+      std::erase_if(ids, [&](const std::string& id) { return !wanted.contains(id); });
+    }
+    ids_.assign(ids.begin(), ids.end());
+    return arrow::Status::OK();
+  }
+
+  // Looks up the chunks of the next segments. False at the end.
+  arrow::Result<bool> Lookup() {
+    while (found_.empty()) {
+      if (next_id_ >= ids_.size()) return false;
+      lookup_size_ = lookup_size_ == 0 ? kFirstLookup : std::min(lookup_size_ * 4, kMaxLookup);
+      const size_t end = std::min(ids_.size(), next_id_ + lookup_size_);
+      const std::vector<std::string> ids(ids_.begin() + static_cast<int64_t>(next_id_), ids_.begin() + static_cast<int64_t>(end));
+      next_id_ = end;
+      const Query& query = plan_->query;
+      ChunkSelection selection;
+      selection.segments = ids;
+      selection.entities = plan_->entities;
+      if (!query.index) {
+        selection.mode = ChunkSelection::Mode::kStatic;
+      } else {
+        selection.timeline = *query.index;
+        const FilterBounds bounds = plan_->filter ? plan_->filter->bounds() : FilterBounds();
+        if (query.using_index_values) {
+          selection.mode = ChunkSelection::Mode::kSamples;
+          selection.latest_at = query.fill_latest_at;
+          for (const std::string& id : ids) selection.samples[id] = query.using_index_values->at(id);
+        } else if (bounds.start > kMinTime || bounds.end < kMaxTime) {
+          selection.mode = ChunkSelection::Mode::kRange;
+          selection.start = bounds.start;
+          selection.end = bounds.end;
+          selection.latest_at = query.fill_latest_at && bounds.start > kMinTime;
+        } else {
+          selection.mode = ChunkSelection::Mode::kAll;
+        }
+      }
+      ARROW_ASSIGN_OR_RAISE(auto found, plan_->source->FindChunks(selection));
+      for (SegmentChunks& segment : found) found_.push_back(std::move(segment));
+    }
+    return true;
+  }
+
+  static int64_t BytesOf(const SegmentChunks& segment) {
+    int64_t bytes = 0;
+    for (const ChunkInfo& chunk : segment.chunks) bytes += chunk.byte_size;
+    return bytes;
+  }
+
+  arrow::Result<bool> StartWave() {
+    ARROW_ASSIGN_OR_RAISE(const bool any, Lookup());
+    if (!any) return false;
+    auto wave = std::make_unique<Wave>();
+    const int64_t small = std::min(kSmallSegmentBytes, plan_->options.memory_budget / 8);
+    if (BytesOf(found_.front()) > small) {
+      wave->stream = std::make_unique<SegmentScan>(plan_, std::move(found_.front()), plan_->options.max_parallelism);
+      found_.pop_front();
+      waves_.push_back(std::move(wave));
+      return true;
+    }
+    const int64_t max_bytes = std::min(kMaxWaveBytes, plan_->options.memory_budget / 8);
+    std::vector<std::shared_ptr<SegmentScan>> scans;
+    int64_t bytes = 0;
+    while (!found_.empty() && scans.size() < kMaxWaveSegments) {
+      const int64_t size = BytesOf(found_.front());
+      if (size > small || (!scans.empty() && bytes + size > max_bytes)) break;
+      bytes += size;
+      scans.push_back(std::make_shared<SegmentScan>(plan_, std::move(found_.front()), /*max_threads=*/1));
+      found_.pop_front();
+    }
+    wave->results = std::make_shared<std::vector<Batches>>(scans.size());
+    std::vector<WorkSet::Piece> pieces;
+    for (size_t i = 0; i < scans.size(); ++i) {
+      pieces.push_back([scan = scans[i], results = wave->results, i]() -> arrow::Status {
+        while (true) {
+          ARROW_ASSIGN_OR_RAISE(auto batch, scan->Next());
+          if (batch == nullptr) return arrow::Status::OK();
+          (*results)[i].push_back(std::move(batch));
+        }
+      });
+    }
+    wave->work = std::make_unique<WorkSet>(std::move(pieces));
+    wave->work->Start(plan_->options.max_parallelism);
+    waves_.push_back(std::move(wave));
+    return true;
+  }
+
+  // Joins the small batches of a wave.
+  arrow::Status Take(const std::vector<Batches>& results) {
+    Batches group;
+    int64_t rows = 0;
+    const auto flush = [&]() -> arrow::Status {
+      if (group.empty()) return arrow::Status::OK();
+      ARROW_ASSIGN_OR_RAISE(auto joined, JoinBatches(plan_->schema, group));
+      ready_.push_back(std::move(joined));
+      group.clear();
+      rows = 0;
+      return arrow::Status::OK();
+    };
+    // Joining copies; only what is small is worth it.
+    const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, 8192);
+    for (const Batches& batches : results) {
+      for (const auto& batch : batches) {
+        if (rows + batch->num_rows() > max_join) ARROW_RETURN_NOT_OK(flush());
+        group.push_back(batch);
+        rows += batch->num_rows();
+      }
+    }
+    return flush();
+  }
+
+  const std::shared_ptr<const ScanPlan> plan_;
+  bool is_open_ = false;
+  std::vector<std::string> ids_;  // segments to scan
+  size_t next_id_ = 0;
+  size_t lookup_size_ = 0;
+  std::deque<SegmentChunks> found_;
+  std::deque<std::unique_ptr<Wave>> waves_;
+  std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;
+};
+
+}  // namespace
+
 arrow::Result<std::shared_ptr<const PreparedQuery>> PreparedQuery::Make(std::shared_ptr<ChunkSource> source, Query query) {
-  std::shared_ptr<PreparedQuery> out(new PreparedQuery());
-  ARROW_ASSIGN_OR_RAISE(out->dataset_schema_, source->GetSchema());
-  ARROW_ASSIGN_OR_RAISE(out->schema_, MakeQuerySchema(*out->dataset_schema_, query));
-  out->source_ = std::move(source);
-  out->query_ = std::move(query);
-  return out;
+  std::shared_ptr<PreparedQuery> prepared(new PreparedQuery());
+  ARROW_ASSIGN_OR_RAISE(prepared->dataset_schema_, source->GetSchema());
+  ARROW_ASSIGN_OR_RAISE(prepared->schema_, MakeQuerySchema(*prepared->dataset_schema_, query));
+  prepared->source_ = std::move(source);
+  prepared->query_ = std::move(query);
+  return prepared;
 }
 
 arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> PreparedQuery::Scan(std::optional<std::vector<std::string>> columns,
                                                                              std::optional<arrow::compute::Expression> filter,
                                                                              const ScanOptions& options) const {
-  ARROW_ASSIGN_OR_RAISE(auto plan, MakePlan(source_, query_, *dataset_schema_, schema_, columns, filter, options));
-  return StartScan(std::move(plan));
+  ARROW_ASSIGN_OR_RAISE(auto plan, ScanPlan::Make(source_, query_, dataset_schema_, schema_, columns, filter, options));
+  return std::make_shared<ScanReader>(std::move(plan));
 }
 
 }  // namespace rushes

@@ -1,0 +1,181 @@
+#include "rushes/testing/memory_chunk_source.h"
+
+#include <algorithm>
+#include <set>
+
+namespace rushes {
+namespace {
+
+// Least and greatest time of the rows in which a component (or, without one, anything) is.
+struct Range {
+  int64_t start = kMaxTime;
+  int64_t end = kMinTime;
+};
+
+Range RangeOf(const Chunk& chunk, int timeline) {
+  Range range;
+  for (int64_t row = 0; row < chunk.num_rows(); ++row) {
+    range.start = std::min(range.start, chunk.times(timeline)[row]);
+    range.end = std::max(range.end, chunk.times(timeline)[row]);
+  }
+  return range;
+}
+
+// Whether a chunk may hold, for one of its components, the latest value at or before `time`: simply, whether it begins by then and no
+// chunk of the same entity and component that begins by then ends later without overlapping it.
+bool MayHoldLatest(const std::vector<ChunkPtr>& chunks, const Chunk& chunk, int timeline, int64_t time) {
+  const Range own = RangeOf(chunk, timeline);
+  if (own.start > time) return false;
+  for (const ChunkColumn& column : chunk.schema().columns()) {
+    bool beaten = false;
+    for (const ChunkPtr& other : chunks) {
+      if (other.get() == &chunk || other->entity() != chunk.entity()) continue;
+      const int other_timeline = other->schema().TimelineIndex(chunk.schema().timelines()[static_cast<size_t>(timeline)].name);
+      const int other_column = other->schema().ColumnIndex(column.descriptor.component);
+      if (other_timeline < 0 || other_column < 0) continue;
+      // A value of `other` that is surely later than all of ours, and not after `time`.
+      for (int64_t row = 0; row < other->num_rows(); ++row) {
+        const int64_t t = other->times(other_timeline)[row];
+        beaten |= other->column(other_column)->IsValid(row) && t > own.end && t <= time;
+      }
+    }
+    if (!beaten) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<ChunkPtr> MemorySegment::Chunks() const {
+  std::vector<ChunkPtr> out;
+  std::set<ChunkId> seen;
+  for (const auto& [name, chunks] : layers) {
+    for (const ChunkPtr& chunk : chunks) {
+      if (seen.insert(chunk->id()).second) out.push_back(chunk);
+    }
+  }
+  return out;
+}
+
+arrow::Result<DatasetSchema> MemorySegment::Schema() const {
+  DatasetSchema schema;
+  for (const auto& [name, chunks] : layers) {
+    ARROW_ASSIGN_OR_RAISE(const DatasetSchema layer, DatasetSchema::FromChunks(chunks));
+    ARROW_RETURN_NOT_OK(schema.Merge(layer));
+  }
+  return schema;
+}
+
+arrow::Result<DatasetSchema> SchemaOf(const std::vector<MemorySegment>& segments) {
+  DatasetSchema schema;
+  for (const MemorySegment& segment : segments) {
+    ARROW_ASSIGN_OR_RAISE(const DatasetSchema own, segment.Schema());
+    ARROW_RETURN_NOT_OK(schema.Merge(own));
+  }
+  return schema;
+}
+
+arrow::Result<std::shared_ptr<MemoryChunkSource>> MemoryChunkSource::Make(std::vector<MemorySegment> segments, bool generous) {
+  std::shared_ptr<MemoryChunkSource> source(new MemoryChunkSource());
+  source->generous_ = generous;
+  ARROW_ASSIGN_OR_RAISE(auto schema, SchemaOf(segments));
+  source->schema_ = std::make_shared<const DatasetSchema>(std::move(schema));
+  for (const MemorySegment& segment : segments) {
+    ARROW_ASSIGN_OR_RAISE(auto own, segment.Schema());
+    source->segments_[segment.id] = {segment.Chunks(), std::make_shared<const DatasetSchema>(std::move(own))};
+  }
+  return source;
+}
+
+arrow::Result<std::vector<std::string>> MemoryChunkSource::ListSegments() {
+  std::vector<std::string> ids;
+  for (const auto& [id, segment] : segments_) ids.push_back(id);
+  return ids;
+}
+
+arrow::Result<std::vector<IndexRange>> MemoryChunkSource::GetIndexRanges(const std::string& timeline) {
+  std::vector<IndexRange> ranges;
+  for (const auto& [id, segment] : segments_) {
+    Range range;
+    for (const ChunkPtr& chunk : segment.chunks) {
+      const int at = chunk->schema().TimelineIndex(timeline);
+      if (at < 0) continue;
+      const Range own = RangeOf(*chunk, at);
+      range.start = std::min(range.start, own.start);
+      range.end = std::max(range.end, own.end);
+    }
+    if (range.start <= range.end) ranges.push_back({id, range.start, range.end});
+  }
+  return ranges;
+}
+
+bool MemoryChunkSource::IsSelected(const ChunkSelection& selection, const std::string& segment_id, const Segment& segment, const Chunk& chunk) {
+  using Mode = ChunkSelection::Mode;
+  if (selection.mode == Mode::kAll || chunk.is_static()) return true;
+  if (selection.mode == Mode::kStatic) return false;
+  const int timeline = chunk.schema().TimelineIndex(selection.timeline);
+  if (timeline < 0) return false;
+  if (selection.mode == Mode::kRange) {
+    for (int64_t row = 0; row < chunk.num_rows(); ++row) {
+      const int64_t time = chunk.times(timeline)[row];
+      if (time >= selection.start && time <= selection.end) return true;
+    }
+    return selection.latest_at && MayHoldLatest(segment.chunks, chunk, timeline, selection.start);
+  }
+  for (const int64_t sample : selection.samples.at(segment_id)) {
+    for (int64_t row = 0; row < chunk.num_rows(); ++row) {
+      if (chunk.times(timeline)[row] == sample) return true;
+    }
+    if (selection.latest_at && MayHoldLatest(segment.chunks, chunk, timeline, sample)) return true;
+  }
+  return false;
+}
+
+arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const ChunkSelection& selection) {
+  std::set<std::string> ids(selection.segments.begin(), selection.segments.end());
+  if (selection.mode == ChunkSelection::Mode::kSamples) {
+    ids.clear();
+    for (const auto& [id, values] : selection.samples) ids.insert(id);
+  }
+  std::vector<SegmentChunks> out;
+  for (const std::string& id : ids) {
+    const auto it = segments_.find(id);
+    if (it == segments_.end()) continue;
+    SegmentChunks found;
+    found.segment_id = id;
+    found.schema = it->second.schema;
+    for (size_t i = 0; i < it->second.chunks.size(); ++i) {
+      const Chunk& chunk = *it->second.chunks[i];
+      const bool wanted_entity = !selection.entities || std::find(selection.entities->begin(), selection.entities->end(), chunk.entity()) !=
+                                                            selection.entities->end();
+      if (!wanted_entity && !generous_) continue;
+      if (!generous_ && !IsSelected(selection, id, it->second, chunk)) continue;
+      ChunkInfo info;
+      info.id = chunk.id();
+      const auto known = std::find(found.entities.begin(), found.entities.end(), chunk.entity());
+      info.entity = static_cast<uint32_t>(known - found.entities.begin());
+      if (known == found.entities.end()) found.entities.push_back(chunk.entity());
+      info.is_static = chunk.is_static();
+      if (const int timeline = chunk.schema().TimelineIndex(selection.timeline); timeline >= 0 && chunk.num_rows() > 0) {
+        info.has_timeline = true;
+        const Range range = RangeOf(chunk, timeline);
+        info.start = range.start;
+        info.end = range.end;
+      }
+      info.num_rows = chunk.num_rows();
+      info.byte_size = chunk.byte_size();
+      info.locator = i;
+      found.chunks.push_back(info);
+    }
+    out.push_back(std::move(found));
+  }
+  return out;
+}
+
+arrow::Result<std::vector<ChunkPtr>> MemoryChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
+  std::vector<ChunkPtr> out;
+  for (const uint32_t chunk : chunks) out.push_back(segments_.at(segment.segment_id).chunks[segment.chunks[chunk].locator]);
+  return out;
+}
+
+}  // namespace rushes

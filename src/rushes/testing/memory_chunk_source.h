@@ -1,0 +1,53 @@
+// Chunks in memory as a dataset, for tests.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arrow/result.h"
+#include "rushes/query/chunk_source.h"
+
+namespace rushes {
+
+// One segment: its layers, each a list of chunks.
+struct MemorySegment {
+  std::string id;
+  std::map<std::string, std::vector<ChunkPtr>> layers;
+
+  // All chunks, each id once.
+  std::vector<ChunkPtr> Chunks() const;
+  // The schemas of the layers, merged as a catalog merges them.
+  arrow::Result<DatasetSchema> Schema() const;
+};
+
+// The merged schema of all segments.
+arrow::Result<DatasetSchema> SchemaOf(const std::vector<MemorySegment>& segments);
+
+// Thread safe. Answers as loosely as a source may: chunks of the entities and segments that were asked for, whether or not they lie in
+// the range, when `generous`; else only those that matter.
+class MemoryChunkSource : public ChunkSource {
+ public:
+  static arrow::Result<std::shared_ptr<MemoryChunkSource>> Make(std::vector<MemorySegment> segments, bool generous = false);
+
+  arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return schema_; }
+  arrow::Result<std::vector<std::string>> ListSegments() override;
+  arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override;
+  arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
+  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) override;
+
+ private:
+  struct Segment {
+    std::vector<ChunkPtr> chunks;
+    std::shared_ptr<const DatasetSchema> schema;
+  };
+  MemoryChunkSource() = default;
+  static bool IsSelected(const ChunkSelection& selection, const std::string& segment_id, const Segment& segment, const Chunk& chunk);
+
+  std::map<std::string, Segment> segments_;
+  std::shared_ptr<const DatasetSchema> schema_;
+  bool generous_ = false;
+};
+
+}  // namespace rushes
