@@ -78,6 +78,8 @@ class ChunkRows {
   static arrow::Result<ChunkRows> Make(std::shared_ptr<arrow::RecordBatch> batch, const std::string& timeline);
   int64_t num_rows() const;
   ChunkRow row(int64_t i) const;
+  // Whether rows can have a timeline_start at all.
+  bool has_starts() const { return starts_ != nullptr; }
   const std::shared_ptr<arrow::RecordBatch>& batch() const { return batch_; }
 
  private:
