@@ -1,6 +1,6 @@
 """The how-to, from recordings to dataframes: runs each snippet on the committed recordings and shows what it prints.
 
-    python examples/how_to.py
+python examples/how_to.py
 """
 
 from __future__ import annotations
@@ -182,7 +182,9 @@ except ValueError as error:
 ]
 
 
-def run_step(number: int, title: str, code: str, needs: tuple[str, ...], names: dict[str, object]) -> bool:
+def run_step(
+    number: int, title: str, code: str, needs: tuple[str, ...], names: dict[str, object]
+) -> bool:
     """Shows a snippet and what it prints; False if it failed."""
     print(f"\n\x1b[1m{number}. {title}\x1b[0m" if sys.stdout.isatty() else f"\n{number}. {title}")
     print("".join(f"    >>> {line}\n" for line in code.rstrip().split("\n")))
@@ -208,9 +210,13 @@ def show_connect(server: object) -> bool:
     """The command line against the running server."""
     address = server.address().removeprefix("rerun+http://")  # type: ignore[attr-defined]
     print(f"\nFrom another process\n    $ rushes connect {address}")
-    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+    }
     command = [sys.executable, "-m", "rushes", "connect", "--no-viewer", address]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
     print("\n".join("    " + line for line in (done.stdout + done.stderr).rstrip().split("\n")))
     return done.returncode == 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 import rushes as rr
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,9 @@ def write_recording() -> Callable[..., Path]:
             count = len(next(iter(timelines.values())))
             columns = [sdk.TimeColumn(name, sequence=values) for name, values in timelines.items()]
             stream.send_columns(
-                entity, indexes=columns, columns=sdk.Scalars.columns(scalars=[float(i) for i in range(count)])
+                entity,
+                indexes=columns,
+                columns=sdk.Scalars.columns(scalars=[float(i) for i in range(count)]),
             )
         stream.flush()
         stream.disconnect()
@@ -68,7 +71,9 @@ def write_recording() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def two_timelines(tmp_path_factory: pytest.TempPathFactory, write_recording: Callable[..., Path]) -> Path:
+def two_timelines(
+    tmp_path_factory: pytest.TempPathFactory, write_recording: Callable[..., Path]
+) -> Path:
     """`/a` on frame 0..99 and tick 1000..1099, `/b` on frame 50..149 only: rows of /b alone have no tick."""
     return write_recording(
         tmp_path_factory.mktemp("recordings") / "two.rrd",

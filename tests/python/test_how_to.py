@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 import rushes as rr
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,12 +62,19 @@ def test_row_04_address() -> None:
 def test_row_05_connect_to_addresses(howto_files: list[Path]) -> None:
     with rr.server.Server(datasets={"d": howto_files}) as server:
         port = server.url().rsplit(":", 1)[1]
-        for address in (server.url(), f"localhost:{port}", f"127.0.0.1:{port}", f"http://127.0.0.1:{port}"):
+        for address in (
+            server.url(),
+            f"localhost:{port}",
+            f"127.0.0.1:{port}",
+            f"http://127.0.0.1:{port}",
+        ):
             assert rr.catalog.CatalogClient(address).dataset_names() == ["d"]
 
 
 @pytest.mark.parametrize("address", ["localhost", "127.0.0.1", "rerun+http://localhost"])
-def test_row_05_a_local_address_without_port_is_51234(address: str, howto_files: list[Path]) -> None:
+def test_row_05_a_local_address_without_port_is_51234(
+    address: str, howto_files: list[Path]
+) -> None:
     try:
         server = rr.server.Server(port=51234, datasets={"d": howto_files})
     except ValueError:
@@ -103,7 +111,9 @@ def test_row_08_connect_command(viewer: bool, howto_files: list[Path], tmp_path:
     with rr.server.Server(datasets={"my_dataset": howto_files}) as server:
         address = "localhost:" + server.url().rsplit(":", 1)[1]
         path = os.environ["PATH"] if viewer else str(tmp_path)
-        environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")
+        }
         done = subprocess.run(
             [sys.executable, "-m", "rushes", "connect", address],
             capture_output=True,
@@ -129,10 +139,23 @@ def test_row_11_reader(dataset: rr.catalog.DatasetEntry) -> None:
 
     df = dataset.reader(index="frame_nr")
     assert isinstance(df, datafusion.DataFrame)
-    assert set(df.schema().names) == {"rerun_segment_id", "log_time", "frame_nr", TEMPERATURE, WORLD, POSITIONS}
+    assert set(df.schema().names) == {
+        "rerun_segment_id",
+        "log_time",
+        "frame_nr",
+        TEMPERATURE,
+        WORLD,
+        POSITIONS,
+    }
     text = repr(df)
     assert text.startswith("┌─")
-    for part in ("* version: 0.1.4", "type: non-null Utf8", "archetype: Scalars", "is_static: true", "[[0.0, 0.5, 1.0]]"):
+    for part in (
+        "* version: 0.1.4",
+        "type: non-null Utf8",
+        "archetype: Scalars",
+        "is_static: true",
+        "[[0.0, 0.5, 1.0]]",
+    ):
         assert part in text
     assert "<strong>frame_nr</strong>" in df._repr_html_()
 
@@ -158,7 +181,9 @@ def test_row_14_fill(dataset: rr.catalog.DatasetEntry) -> None:
 
 
 def test_row_15_selections(dataset: rr.catalog.DatasetEntry) -> None:
-    view = dataset.filter_contents(["/world/robot/**"]).filter_segments(["recording_001", "unknown"])
+    view = dataset.filter_contents(["/world/robot/**"]).filter_segments(
+        ["recording_001", "unknown"]
+    )
     assert isinstance(view, rr.catalog.DatasetSelection)
     assert (
         repr(view)
@@ -241,7 +266,9 @@ def test_the_example_runs_without_the_official_package() -> None:
         f"sys.argv = [{str(script)!r}]\n"
         f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", guard], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", guard], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all snippets ran" in done.stdout
     assert "FAILED" not in done.stdout

@@ -1,0 +1,151 @@
+"""Ctrl-C: ends a query within a second, a wait at once, and the process is usable afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rushes as rr
+
+
+@pytest.fixture(scope="module")
+def dataset(large: Path) -> Iterator[rr.catalog.DatasetEntry]:
+    with rr.server.Server(datasets={"d": [large]}) as server:
+        yield server.client().get_dataset("d")
+
+
+def interrupt_after(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    return timer
+
+
+SLOW = """
+import os, signal, sys, threading, time
+import rushes as rr
+from rushes import _lazy
+
+server = rr.server.Server(datasets={"d": [sys.argv[1]]})
+dataset = server.client().get_dataset("d")
+batches = _lazy.Query.batches
+# Each batch takes a while, as from a slow disk.
+def slowly(self, *args, **options):
+    for batch in batches(self, *args, **options):
+        time.sleep(0.05)
+        yield batch
+_lazy.Query.batches = slowly
+frame = dataset.reader("frame")
+lazy = dataset.scan("frame")
+sent = []
+def press():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.5, press).start()
+try:
+    {call}
+except BaseException as error:
+    took = time.monotonic() - sent[0] if sent else -1
+    assert "KeyboardInterrupt" in type(error).__name__ + str(error), repr(error)
+    print(f"interrupted {{took:.2f}}")
+else:
+    print("finished")
+try:
+    # The next query is not disturbed.
+    assert dataset.scan("frame").head(3).num_rows == 3
+    print("usable")
+except KeyboardInterrupt:
+    print("interrupted again")
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "frame.to_arrow_table()",
+        "frame.count()",
+        "lazy.to_table()",
+        "lazy.count_rows()",
+        "list(lazy.to_batches())",
+    ],
+)
+def test_queries(call: str, large: Path) -> None:
+    # Small batches would be over before the signal: this needs the whole recording.
+    code = textwrap.dedent(SLOW).format(call=call)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(large)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("\n")
+    assert lines[0].startswith("interrupted"), done.stdout
+    assert 0 <= float(lines[0].split()[1]) < 1.5, done.stdout
+    assert lines[1] == "usable", done.stdout
+
+
+def test_a_long_wait_for_one_batch(dataset: rr.catalog.DatasetEntry) -> None:
+    # No row passes, so no batch comes before the end: the wait itself must be interruptible.
+    import pyarrow.compute as pc
+
+    lazy = dataset.scan("frame", fill_latest_at=True)
+    began = time.monotonic()
+    rows = lazy.count_rows(pc.field("frame") < 0)
+    whole = time.monotonic() - began
+    assert rows == 0
+    expensive = pc.list_value_length(pc.field("/signal/0:Scalars:scalars")) > 1000
+    began = time.monotonic()
+    lazy.count_rows(expensive)
+    whole = time.monotonic() - began
+    if whole < 0.4:
+        pytest.skip("this machine is too fast for the test")
+    timer = interrupt_after(0.15)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        lazy.count_rows(expensive)
+    assert time.monotonic() - began < 1.0
+    timer.join()
+
+
+def test_server_wait() -> None:
+    with rr.server.Server() as server:
+        timer = interrupt_after(0.3)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            server.wait()
+        assert time.monotonic() - began < 1.3
+        timer.join()
+        assert server.is_running()
+        assert server.client().entries() == []
+
+
+def test_server_wait_ends_with_shutdown() -> None:
+    server = rr.server.Server()
+    timer = threading.Timer(0.2, server.shutdown)
+    timer.start()
+    server.wait()
+    assert not server.is_running()
+    timer.join()
+
+
+def test_a_served_script_ends_on_ctrl_c() -> None:
+    code = "import rushes as rr\nserver = rr.server.Server()\nprint(server.url(), flush=True)\nserver.wait()\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("rerun+http://")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode != 0

@@ -1,0 +1,120 @@
+"""Nothing has to be kept but what is used; dropping things never hangs and never stops a server in use."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rushes as rr
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_one_expression(howto_files: list[Path]) -> None:
+    server = rr.server.Server(datasets={"d": howto_files})
+    assert server.client().get_dataset("d").reader(index="frame_nr").to_arrow_table().num_rows == 8
+    server.shutdown()
+
+
+def test_a_dataframe_keeps_everything(howto_files: list[Path]) -> None:
+    def frame() -> object:
+        return (
+            rr.server.Server(datasets={"d": howto_files})
+            .client()
+            .get_dataset("d")
+            .reader(index="frame_nr")
+        )
+
+    df = frame()
+    for _ in range(3):
+        gc.collect()
+    assert df.to_arrow_table().num_rows == 8  # type: ignore[attr-defined]
+    assert df.select("frame_nr").count() == 8  # type: ignore[attr-defined]
+
+
+def test_a_lazy_dataset_keeps_everything(howto_files: list[Path]) -> None:
+    lazy = (
+        rr.server.Server(datasets={"d": howto_files})
+        .client()
+        .get_dataset("d")
+        .scan(index="frame_nr")
+    )
+    gc.collect()
+    assert lazy.count_rows() == 8
+    batches = lazy.to_batches()
+    del lazy
+    gc.collect()
+    assert sum(batch.num_rows for batch in batches) == 8
+
+
+def test_a_client_keeps_its_server_reachable_for_others(howto_files: list[Path]) -> None:
+    client = rr.server.Server(datasets={"d": howto_files}).client()
+    gc.collect()
+    other = rr.catalog.CatalogClient(client.url)
+    assert other.get_dataset("d").reader(index="frame_nr").count() == 8
+
+
+def test_a_dropped_server_stops(howto_files: list[Path]) -> None:
+    url = rr.server.Server(datasets={"d": howto_files}).url()
+    gc.collect()
+    with pytest.raises(ConnectionError):
+        rr.catalog.CatalogClient(url)
+
+
+def test_readers_that_are_dropped_half_way(large: Path) -> None:
+    with rr.server.Server(datasets={"d": [large]}) as server:
+        dataset = server.client().get_dataset("d")
+        for _ in range(5):
+            batches = dataset.scan("frame").to_batches()
+            next(batches)
+            del batches
+        stream = dataset.reader("frame").execute_stream()
+        next(iter(stream))
+        del stream
+        assert dataset.reader("frame").limit(5).to_arrow_table().num_rows == 5
+
+
+def test_shutdown_during_a_scan(large: Path) -> None:
+    server = rr.server.Server(datasets={"d": [large]})
+    batches = server.client().get_dataset("d").scan("frame").to_batches()
+    next(batches)
+    began = time.monotonic()
+    server.shutdown()
+    with pytest.raises(ConnectionError):
+        for _ in batches:
+            pass
+        raise ConnectionError("all of it had been read")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "",
+        "import os; os._exit(0)",
+        "raise SystemExit(0)",
+        "server.shutdown()",
+        "del server",
+        "iterator = lazy.to_batches(); next(iterator)",
+    ],
+)
+def test_the_process_ends(ending: str, howto_files: list[Path]) -> None:
+    code = (
+        "import rushes as rr\n"
+        f"server = rr.server.Server(datasets={{'d': {[str(p) for p in howto_files]!r}}})\n"
+        "remote = rr.catalog.CatalogClient(server.url())\n"
+        "frame = remote.get_dataset('d').reader(index='frame_nr')\n"
+        "lazy = server.client().get_dataset('d').scan(index='frame_nr')\n"
+        "assert frame.count() == lazy.count_rows() == 8\n"
+        f"{ending}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
