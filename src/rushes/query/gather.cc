@@ -13,7 +13,6 @@
 #include "arrow/buffer.h"
 #include "arrow/compute/exec.h"
 #include "arrow/datum.h"
-#include "arrow/scalar.h"
 #include "arrow/type.h"
 #include "arrow/util/bit_util.h"
 #include "arrow/util/byte_size.h"
@@ -301,25 +300,6 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<a
     if (item_type.id() == arrow::Type::STRING || item_type.id() == arrow::Type::BINARY) return GatherBinary(type, cells, runs);
   }
   return GatherAny(type, cells, columns);
-}
-
-arrow::Result<std::shared_ptr<arrow::Array>> RepeatCell(const std::shared_ptr<arrow::ListArray>& cell, int64_t length) {
-  ARROW_ASSIGN_OR_RAISE(const auto scalar, cell->GetScalar(0));
-  if (cell->value_length(0) * length > kMaxOffset) return TooLarge(*cell->type());
-  return arrow::MakeArrayFromScalar(*scalar, length);
-}
-
-int64_t AverageCellBytes(const arrow::ListArray& column) {
-  if (column.length() == 0) return 0;
-  const auto& items = *column.values();
-  const int32_t* const offsets = column.raw_value_offsets();
-  const int64_t first = offsets[0], count = offsets[column.length()] - first;
-  if (const auto width = InstanceWidth(*items.type())) return count * *width / column.length();
-  if (items.type_id() == arrow::Type::STRING || items.type_id() == arrow::Type::BINARY) {
-    const int32_t* const bytes = static_cast<const arrow::BinaryArray&>(items).raw_value_offsets();
-    return count == 0 ? 0 : (bytes[first + count] - bytes[first]) / column.length();
-  }
-  return arrow::util::TotalBufferSize(items) / column.length();
 }
 
 int64_t CellBytes(const arrow::ListArray& column, int64_t row) {

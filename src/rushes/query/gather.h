@@ -31,11 +31,6 @@ using SlotColumn = std::function<const std::shared_ptr<arrow::ListArray>&(uint32
 arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
                                                          const SlotColumn& columns);
 
-// `length` times the only row of `cell`.
-arrow::Result<std::shared_ptr<arrow::Array>> RepeatCell(const std::shared_ptr<arrow::ListArray>& cell, int64_t length);
-
-// Bytes the values of the rows of a column take on average, about.
-int64_t AverageCellBytes(const arrow::ListArray& column);
 // Bytes the values of a cell take, about; nested values are estimated by the average of their chunk.
 int64_t CellBytes(const arrow::ListArray& column, int64_t row);
 

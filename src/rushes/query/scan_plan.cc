@@ -122,6 +122,7 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
       all = false;
     }
   }
+  std::sort(entities.begin(), entities.end());  // looked up by binary search
   if (!all) plan->entities = std::move(entities);
   return plan;
 }

@@ -9,17 +9,11 @@ namespace rushes {
 namespace {
 
 // Never destroyed: pieces may still run when the process ends. Arrow's pool starts its threads anew after a fork.
-arrow::internal::ThreadPool* NewThreads(int count) {
-  return (new std::shared_ptr<arrow::internal::ThreadPool>(arrow::internal::ThreadPool::MakeEternal(count).ValueOrDie()))->get();
-}
-
 arrow::internal::ThreadPool* SharedThreads() {
-  static arrow::internal::ThreadPool* const kPool = NewThreads(arrow::internal::ThreadPool::DefaultCapacity());
-  return kPool;
-}
-
-arrow::internal::ThreadPool* ReadingThreads() {
-  static arrow::internal::ThreadPool* const kPool = NewThreads(8);
+  static arrow::internal::ThreadPool* const kPool = [] {
+    auto pool = arrow::internal::ThreadPool::MakeEternal(arrow::internal::ThreadPool::DefaultCapacity());
+    return new std::shared_ptr<arrow::internal::ThreadPool>(pool.ValueOrDie());
+  }()->get();
   return kPool;
 }
 
@@ -37,8 +31,7 @@ struct WorkSet::State {
 };
 
 WorkSet::WorkSet(std::vector<Piece> pieces) : state_(std::make_shared<State>()) { state_->pieces = std::move(pieces); }
-WorkSet::~WorkSet() { Cancel(); }
-void WorkSet::Cancel() { state_->skip = true; }
+WorkSet::~WorkSet() { state_->skip = true; }
 
 void WorkSet::Work(State* state) {
   while (true) {
@@ -62,12 +55,6 @@ void WorkSet::Start(int max_threads) {
   for (int i = 0; i < threads; ++i) {
     // If no thread can be had, Wait does the work.
     ARROW_UNUSED(SharedThreads()->Spawn([state = state_] { Work(state.get()); }));
-  }
-}
-
-void WorkSet::StartReading() {
-  for (size_t i = 0; i < std::min<size_t>(state_->pieces.size(), 8); ++i) {
-    ARROW_UNUSED(ReadingThreads()->Spawn([state = state_] { Work(state.get()); }));
   }
 }
 

@@ -26,10 +26,6 @@ class WorkSet {
 
   // Lets at most `max_threads` shared threads begin (0: as many as there are). Call once.
   void Start(int max_threads = 0);
-  // The same with threads that are there to wait for disks and servers.
-  void StartReading();
-  // Pieces not yet begun are skipped; Wait still waits for the others.
-  void Cancel();
   // Runs what has not begun, waits for the rest. The first error of any piece; after one, pieces not yet begun are skipped.
   arrow::Status Wait();
 
