@@ -74,9 +74,9 @@ print("walked", n, lazy.count_rows())
 """
 
 
-def test_walk_of_all_names(howto):
+def test_walk_of_all_names():
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", WALK, str(howto)],
+        [sys.executable, "-X", "faulthandler", "-c", WALK, str(ROOT / "recordings" / "howto")],
         capture_output=True,
         text=True,
         timeout=240,
@@ -89,13 +89,13 @@ def test_walk_of_all_names(howto):
 
 
 @pytest.fixture
-def lazy(dataset):
-    return dataset.scan(index="frame_nr")
+def lazy(howto):
+    return howto.scan(index="frame_nr")
 
 
 def test_is_a_dataset(lazy):
     assert isinstance(lazy, pds.Dataset)
-    assert repr(lazy) == "LazyDataset('my_dataset', index='frame_nr', 6 columns)"
+    assert repr(lazy) == "LazyDataset('howto', index='frame_nr', 6 columns)"
     assert lazy.schema.names[0] == "rerun_segment_id"
 
 
@@ -166,10 +166,10 @@ def test_filter_that_cannot_be_evaluated(lazy):
     assert lazy.count_rows() == 8
 
 
-def test_abandoned_readers(robot):
+def test_abandoned_readers(demo):
     """Dropped in the middle, and many of them."""
     for _ in range(20):
-        batches = robot.scan(index="frame_nr").to_batches()
+        batches = demo.scan(index="frame_nr").to_batches()
         next(batches)
         del batches
-    assert robot.scan(index="frame_nr").count_rows() > 0
+    assert demo.scan(index="frame_nr").count_rows() > 0
