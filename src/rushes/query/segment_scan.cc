@@ -232,7 +232,10 @@ arrow::Status SegmentScan::Open() {
   if (!plan.query.index) {
     ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
     ARROW_RETURN_NOT_OK(FindStaticCells(chunks));
-    return EmitStaticRow(!chunks.empty());
+    // A chunk without rows or components is no data.
+    return EmitStaticRow(std::any_of(chunks.begin(), chunks.end(), [](const ChunkPtr& chunk) {
+      return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
+    }));
   }
   std::stable_sort(pending_.begin(), pending_.end(),
                    [&](uint32_t a, uint32_t b) { return segment_->chunks[a].start < segment_->chunks[b].start; });

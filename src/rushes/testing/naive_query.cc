@@ -195,7 +195,10 @@ arrow::Result<std::shared_ptr<arrow::Table>> NaiveQuery(const std::vector<Memory
     std::set<int64_t> times;
     if (!query.index) {
       bool has_static_chunk = false;
-      for (const ChunkPtr& chunk : chunks) has_static_chunk |= chunk->is_static() && query.contents.Matches(chunk->entity());
+      for (const ChunkPtr& chunk : chunks) {
+        // A chunk without components is no data.
+        has_static_chunk |= chunk->is_static() && !chunk->schema().columns().empty() && query.contents.Matches(chunk->entity());
+      }
       if (has_static_chunk) times.insert(0);
     } else if (query.using_index_values) {
       const auto& values = query.using_index_values->at(segment.id);
