@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pytest
-import rushes as rr
 from rushes._lazy import LazyDataset
+
+import rushes as rr
 
 sdk = pytest.importorskip("rerun")
 
@@ -112,7 +113,7 @@ def test_datafusion(gaps: LazyDataset, predicate: str, count: int | None) -> Non
 
 @pytest.mark.parametrize(("predicate", "count"), PREDICATES)
 def test_duckdb(gaps: LazyDataset, predicate: str, count: int | None) -> None:
-    memory = gaps.to_table()
+    memory = gaps.to_table()  # noqa: F841 DuckDB finds it by name
     got = duckdb.sql(f"select * from gaps where {predicate}").to_arrow_table()
     same(got, duckdb.sql(f"select * from memory where {predicate}").to_arrow_table())
     if count is not None:
