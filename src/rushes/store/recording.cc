@@ -88,10 +88,11 @@ class RecordingOpener {
     bool scanned = false;
     for (const Region& region : regions_) {
       if (region.footer != nullptr) {
-        const arrow::Status status = ReadFooter(region);
-        if (status.ok()) continue;
+        ARROW_ASSIGN_OR_RAISE(const bool mixed_up, MayBeMixedUp(region));
+        const arrow::Status status = mixed_up ? arrow::Status::OK() : ReadFooter(region);
+        if (status.ok() && !mixed_up) continue;
         if (status.IsIOError()) return status;
-        Warn("its footer cannot be used (" + status.message() + "), so it was read from start to end");
+        if (!mixed_up) Warn("its footer cannot be used (" + status.message() + "), so it was read from start to end");
       }
       scanned = true;
       ARROW_RETURN_NOT_OK(Scan(region));
@@ -219,8 +220,6 @@ class RecordingOpener {
   // ---- With a footer
 
   arrow::Status ReadFooter(const Region& region) {
-    ARROW_ASSIGN_OR_RAISE(const bool mixed, MayBeMixedUp(region));
-    if (mixed) return arrow::Status::Invalid("writers of 0.28 to 0.31 listed chunks under the wrong store");
     ARROW_ASSIGN_OR_RAISE(const auto manifests, rrd::ParseFooter(std::string_view(*region.footer)));
     std::map<StoreId, rrd::UnpackedManifest> unpacked;
     for (const auto& packed : manifests) {
@@ -238,7 +237,7 @@ class RecordingOpener {
     return arrow::Status::OK();
   }
 
-  // A stream of those versions with more than one store.
+  // A stream of those versions with more than one store, or with messages that cannot be understood.
   arrow::Result<bool> MayBeMixedUp(const Region& region) {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, Read(region.begin, rrd::kStreamHeaderSize));
     ARROW_ASSIGN_OR_RAISE(const auto header, rrd::StreamHeader::Parse(std::string_view(*bytes)));
@@ -251,15 +250,17 @@ class RecordingOpener {
       std::pair<StoreKind, std::string> store;
       if (frame->kind() == rrd::FrameKind::kSetStoreInfo) {
         ARROW_ASSIGN_OR_RAISE(const auto payload, frames.ReadPayload(*frame));
-        ARROW_ASSIGN_OR_RAISE(const auto info, rrd::ParseSetStoreInfo(std::string_view(*payload)));
-        store = {info.store_id.kind, std::string(info.store_id.recording_id)};
+        const auto info = rrd::ParseSetStoreInfo(std::string_view(*payload));
+        if (!info.ok()) return true;
+        store = {info->store_id.kind, std::string(info->store_id.recording_id)};
       } else if (frame->kind() == rrd::FrameKind::kArrowMessage) {
         ARROW_ASSIGN_OR_RAISE(auto payload, frames.ReadPayloadStart(*frame, 512));
         auto raw = rrd::ParseArrowMessageStore(std::string_view(*payload));
         if (!raw.ok()) {
           ARROW_ASSIGN_OR_RAISE(payload, frames.ReadPayload(*frame));
-          ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(std::string_view(*payload)));
-          raw = message.store_id;
+          const auto message = rrd::ParseArrowMessage(std::string_view(*payload));
+          if (!message.ok()) return true;
+          raw = message->store_id;
         }
         store = {raw->kind, std::string(raw->recording_id)};
       } else {
@@ -530,20 +531,21 @@ arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<
     const std::string_view view(*bytes);
     ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
     ChunkMessage& result = out[request];
+    result.pieces.reserve(3);
     result.id = index_->id(chunks[request]);
     if (message.chunk_id && *message.chunk_id != result.id) {
       return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
     }
     result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
     if (message.store_id.application_id && message.chunk_id && message.is_static) {
-      result.pieces = {bytes};
+      result.pieces.push_back(bytes);
       return arrow::Status::OK();
     }
     const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
                                                  index_->is_static(chunks[request]));
-    result.pieces = {arrow::Buffer::FromString(envelope.head),
-                     arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())),
-                     arrow::Buffer::FromString(envelope.tail)};
+    result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
+    result.pieces.push_back(arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
+    result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
     return arrow::Status::OK();
   }));
   return out;
