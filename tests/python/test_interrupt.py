@@ -34,7 +34,7 @@ import os, signal, sys, threading, time
 import rushes as rr
 from rushes import _lazy
 
-server = rr.server.Server(datasets={"d": [sys.argv[1]]})
+server = rr.server.Server(datasets={{"d": [sys.argv[1]]}})
 dataset = server.client().get_dataset("d")
 batches = _lazy.Query.batches
 # Each batch takes a while, as from a slow disk.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rushes import _core
@@ -25,9 +26,9 @@ class VersionInfo:
     """What a server says about itself."""
 
     version: str
-    cloud_provider: str | None = None
-    cloud_region: str | None = None
-    features: list[str] = field(default_factory=list)
+    cloud_provider: str | None
+    cloud_region: str | None
+    features: list[str]
 
 
 class CatalogClient:
@@ -173,10 +174,8 @@ class CatalogClient:
         from rushes import __version__
 
         if self._connection.is_local():
-            return VersionInfo(
-                version=f"rushes/{__version__}", features=["per_segment_index_values"]
-            )
-        return VersionInfo(version="unknown")
+            return VersionInfo(f"rushes/{__version__}", None, None, ["per_segment_index_values"])
+        return VersionInfo(_version_of(self.url), None, None, [])
 
     def _find(self, include_hidden: bool) -> list[_core.EntryDetails]:
         found = self._connection.find_entries()
@@ -211,6 +210,16 @@ class CatalogClient:
 
     def __repr__(self) -> str:
         return f"CatalogClient({self.url})"
+
+
+def _version_of(url: str) -> str:
+    """What the server answers to `GET /version`; "unknown" if it does not."""
+    address = url.replace("rerun+http://", "http://").replace("rerun://", "https://")
+    try:
+        with urllib.request.urlopen(f"{address}/version", timeout=5) as answer:
+            return str(answer.headers.get("x-rerun-server-version") or "unknown")
+    except OSError:
+        return "unknown"
 
 
 def _kind_name(details: _core.EntryDetails) -> str:
