@@ -1,0 +1,98 @@
+// For tests only.
+//
+//   rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer]   reads IN and writes all of its chunks to OUT with our writer
+//   rushes_rrd_tool list IN                                  one line per store and chunk
+//   rushes_rrd_tool bench IN ROUNDS                          times opening and reading
+
+#include <chrono>
+#include <iostream>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "arrow/compute/initialize.h"
+#include "rushes/rrd/writer.h"
+#include "rushes/store/recording.h"
+
+namespace rushes {
+namespace {
+
+std::vector<uint32_t> All(const RecordingStore& store) {
+  std::vector<uint32_t> chunks(store.index()->num_chunks());
+  std::iota(chunks.begin(), chunks.end(), 0u);
+  return chunks;
+}
+
+arrow::Status Rewrite(const std::string& in, const std::string& out, const rrd::WriterOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(const auto recording, OpenRecording(in));
+  ARROW_ASSIGN_OR_RAISE(auto writer, rrd::Writer::Open(out, options));
+  for (const auto& store : recording.stores) {
+    ARROW_RETURN_NOT_OK(writer->AddStore(store->id()));
+    ARROW_ASSIGN_OR_RAISE(const auto chunks, store->ReadChunks(All(*store)));
+    for (const auto& chunk : chunks) ARROW_RETURN_NOT_OK(writer->Write(store->id(), *chunk));
+    if (store->id().kind == StoreKind::kBlueprint) ARROW_RETURN_NOT_OK(writer->ActivateBlueprint(store->id(), true, true));
+  }
+  return writer->Close();
+}
+
+arrow::Status List(const std::string& in) {
+  ARROW_ASSIGN_OR_RAISE(const auto recording, OpenRecording(in));
+  for (const std::string& warning : recording.warnings) std::cout << "warning " << warning << "\n";
+  for (const auto& store : recording.stores) {
+    std::cout << "store " << ToString(store->id().kind) << " " << store->id().application_id << " " << store->id().recording_id << "\n";
+    const SegmentIndex& index = *store->index();
+    for (size_t chunk = 0; chunk < index.num_chunks(); ++chunk) {
+      std::cout << "chunk " << index.id(chunk).ToHex() << " " << index.entities()[index.entity(chunk)].text() << " " << index.num_rows(chunk)
+                << "\n";
+    }
+  }
+  return arrow::Status::OK();
+}
+
+arrow::Status Bench(const std::string& in, int rounds) {
+  using Clock = std::chrono::steady_clock;
+  const auto microseconds = [](Clock::duration d) { return std::chrono::duration<double, std::micro>(d).count(); };
+  Clock::duration open{}, read{};
+  size_t chunks = 0;
+  uint64_t bytes = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const auto start = Clock::now();
+    ARROW_ASSIGN_OR_RAISE(const auto recording, OpenRecording(in));
+    open += Clock::now() - start;
+    chunks = bytes = 0;
+    const auto start_read = Clock::now();
+    for (const auto& store : recording.stores) {
+      ARROW_RETURN_NOT_OK(store->ReadChunks(All(*store)).status());
+      chunks += store->index()->num_chunks();
+      bytes += store->index()->size_bytes_uncompressed();
+    }
+    read += Clock::now() - start_read;
+  }
+  std::cout << "open " << microseconds(open) / rounds << " us, read " << microseconds(read) / rounds << " us for " << chunks << " chunks, " << bytes
+            << " bytes\n";
+  return arrow::Status::OK();
+}
+
+arrow::Status Run(const std::vector<std::string>& arguments) {
+  ARROW_RETURN_NOT_OK(arrow::compute::Initialize());
+  if (arguments.size() >= 3 && arguments[0] == "rewrite") {
+    rrd::WriterOptions options;
+    for (size_t i = 3; i < arguments.size(); ++i) {
+      if (arguments[i] == "--plain") options.compression = rrd::Compression::kNone;
+      if (arguments[i] == "--no-footer") options.footer = false;
+    }
+    return Rewrite(arguments[1], arguments[2], options);
+  }
+  if (arguments.size() == 2 && arguments[0] == "list") return List(arguments[1]);
+  if (arguments.size() == 3 && arguments[0] == "bench") return Bench(arguments[1], std::stoi(arguments[2]));
+  return arrow::Status::Invalid("usage: rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer] | list IN | bench IN ROUNDS");
+}
+
+}  // namespace
+}  // namespace rushes
+
+int main(int argc, char** argv) {
+  const arrow::Status status = rushes::Run({argv + 1, argv + argc});
+  if (!status.ok()) std::cerr << status.ToString() << "\n";
+  return status.ok() ? 0 : 1;
+}
