@@ -133,7 +133,7 @@ print(robot.get_index_ranges().select("rerun_segment_id", "frame_nr:start", "fra
     (
         "To Arrow, with nothing else kept",
         """\
-server.client().get_dataset("oss_demo").reader(index="frame_nr").to_arrow_table().num_rows
+print(server.client().get_dataset("oss_demo").reader(index="frame_nr").to_arrow_table().num_rows)
 table = server.client().get_dataset("robot").reader(index="frame_nr").to_arrow_table()
 print(table.num_rows, "rows,", table.num_columns, "columns,", f"{table.nbytes / 1e6:.1f} MB")
 """,

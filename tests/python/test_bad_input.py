@@ -27,12 +27,12 @@ def dataset(
 
 
 def test_a_missing_file(dataset: Catalog.DatasetEntry, tmp_path: Path) -> None:
-    with pytest.raises(Catalog.NotFoundError, match="nowhere.rrd"):
+    with pytest.raises(Catalog.NotFoundError, match=r"nowhere.rrd"):
         dataset.register(tmp_path / "nowhere.rrd").wait()
 
 
 def test_a_directory_without_recordings(dataset: Catalog.DatasetEntry, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="(?i)no rrd files found"):
+    with pytest.raises(ValueError, match=r"(?i)no rrd files found"):
         dataset.register_prefix(tmp_path).wait()
     with pytest.raises(ValueError):
         dataset.register_prefix(tmp_path / "missing").wait()
@@ -67,7 +67,7 @@ def test_a_truncated_recording(
 def test_an_unknown_dataset(client: Catalog.CatalogClient, dataset: Catalog.DatasetEntry) -> None:
     client.create_dataset("kitchen_robot")
     with pytest.raises(
-        LookupError, match="No dataset found with name 'kitchen_robt'.*'kitchen_robot'"
+        LookupError, match=r"No dataset found with name 'kitchen_robt'.*'kitchen_robot'"
     ):
         client.get_dataset("kitchen_robt")
     with pytest.raises(Catalog.NotFoundError):
@@ -81,9 +81,13 @@ def test_an_unknown_dataset(client: Catalog.CatalogClient, dataset: Catalog.Data
 
 
 def test_an_unknown_timeline(dataset: Catalog.DatasetEntry) -> None:
-    with pytest.raises(ValueError, match="Index 'frame' does not exist in the dataset.*'frame_nr'"):
+    with pytest.raises(
+        ValueError, match=r"Index 'frame' does not exist in the dataset.*'frame_nr'"
+    ):
         dataset.reader(index="frame")
-    with pytest.raises(ValueError, match="Index 'frame' does not exist in the dataset.*'frame_nr'"):
+    with pytest.raises(
+        ValueError, match=r"Index 'frame' does not exist in the dataset.*'frame_nr'"
+    ):
         dataset.reader(index="frame", using_index_values=[1])
     with pytest.raises(ValueError, match="does not exist"):
         dataset.reader(index="/world:ViewCoordinates:xyz")
@@ -92,7 +96,7 @@ def test_an_unknown_timeline(dataset: Catalog.DatasetEntry) -> None:
 def test_an_unknown_column(dataset: Catalog.DatasetEntry) -> None:
     with pytest.raises(Exception, match="fram_nr"):
         dataset.reader(index="frame_nr").select("fram_nr").to_arrow_table()
-    with pytest.raises(ValueError, match="Column 'fram_nr' does not exist.*'frame_nr'"):
+    with pytest.raises(ValueError, match=r"Column 'fram_nr' does not exist.*'frame_nr'"):
         dataset.scan(index="frame_nr").to_table(columns=["fram_nr"])
     import pyarrow.compute as pc
 
@@ -147,10 +151,10 @@ def test_a_segment_registered_twice(dataset: Catalog.DatasetEntry, howto_files: 
             "recording_001"
         ]
     with pytest.raises(
-        ValueError, match="invalid on_duplicate value: 'x'. Expected 'error', 'skip', or 'replace'"
+        ValueError, match=r"invalid on_duplicate value: 'x'. Expected 'error', 'skip', or 'replace'"
     ):
         dataset.register(howto_files[0], on_duplicate="x")
-    with pytest.raises(ValueError, match="(?i)duplicate"):
+    with pytest.raises(ValueError, match=r"(?i)duplicate"):
         dataset.register([howto_files[0], howto_files[0]], on_duplicate="replace").wait()
 
 
@@ -205,7 +209,7 @@ def test_a_closed_server(howto_files: list[Path]) -> None:
         frame.to_arrow_table()
     with pytest.raises(ConnectionError):
         remote.dataset_names()
-    with pytest.raises(Exception, match="(?i)connect|unavailable"):
+    with pytest.raises(Exception, match=r"(?i)connect|unavailable"):
         far_frame.to_arrow_table()
 
 
@@ -342,7 +346,7 @@ def test_an_entry_that_was_deleted(client: Catalog.CatalogClient, howto_files: l
         dataset.schema()
     with pytest.raises(Catalog.NotFoundError):
         dataset.reader(index="frame_nr")
-    with pytest.raises(Exception, match="(?i)not found|gone"):
+    with pytest.raises(Exception, match=r"(?i)not found|gone"):
         frame.to_arrow_table()
     assert client.entry_names() == []
 
