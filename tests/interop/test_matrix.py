@@ -2,7 +2,8 @@
 
 The official client on the official server is the reference. The recordings avoid what its engine is known to answer in
 another way than docs/query.md: static data beside temporal data of one component, clear chunks of several rows, columns
-that begin with empty lists, columns of several types, filters on a timeline other than the index.
+that begin with empty lists, columns of several types, filters on a timeline other than the index. Those with clears are
+not asked for ranges: the official engine knows of a clear only in columns of which it fetched something.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = sorted((ROOT / "recordings" / "demo").glob("*.rrd"))
 HOWTO = sorted((ROOT / "recordings" / "howto").glob("*.rrd"))
 SEEDS = range(12)
+CLEARED = [seed for seed in SEEDS if seed % 3 == 0]
 
 Frame = Any  # a datafusion.DataFrame
 Dataset = Any  # a DatasetEntry of either package
@@ -37,6 +39,7 @@ Layers = list[tuple[str, list[Path]]]
 def write_random(seed: int, folder: Path) -> Layers:
     """Two or three segments, the first with a second layer; what they have in common is by chance."""
     rng = random.Random(seed)
+    clears = 0.3 if seed in CLEARED else 0.0
     timelines = rng.sample(["frame", "tick", "clock", "since"], rng.randint(1, 3))
     entities = rng.sample(["/a", "/a/b", "/a/b/c", "/d", "/e f", "/x.y", "/D"], rng.randint(2, 5))
     layers: Layers = [("base", []), ("extra", [])]
@@ -45,13 +48,18 @@ def write_random(seed: int, folder: Path) -> Layers:
             if number and segment:
                 continue
             path = folder / f"{seed}_{segment}_{layer}.rrd"
-            write_segment(path, f"segment_{segment}", rng, timelines, entities)
+            write_segment(path, f"segment_{segment}", rng, timelines, entities, clears)
             files.append(path)
     return layers
 
 
 def write_segment(
-    path: Path, recording_id: str, rng: random.Random, timelines: list[str], entities: list[str]
+    path: Path,
+    recording_id: str,
+    rng: random.Random,
+    timelines: list[str],
+    entities: list[str],
+    clears: float,
 ) -> None:
     with official.RecordingStream(
         "random", recording_id=recording_id, send_properties=False
@@ -63,7 +71,7 @@ def write_segment(
                     send_columns(stream, entity, rng, timelines)
                 else:
                     log_rows(stream, entity, rng, timelines)
-            if rng.random() < 0.3:
+            if rng.random() < clears:
                 set_times(stream, rng, timelines)
                 stream.log(entity, official.Clear(recursive=False))
             stream.flush()
@@ -369,9 +377,17 @@ def reference(ways):
     return ask
 
 
+RANGED = (index_range, index_range_filled, samples)
+ASKED = [
+    pytest.param(question, name, id=f"{question.__name__}-{name}")
+    for question in QUESTIONS
+    for name in NAMES
+    if not (question in RANGED and name in [f"random_{seed}" for seed in CLEARED])
+]
+
+
 @pytest.mark.parametrize("way", OTHERS)
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+@pytest.mark.parametrize(("question", "name"), ASKED)
 def test_equal_tables(ways, reference, question, name, way) -> None:
     dataset = ways[way](name)
     asked = 0
@@ -402,8 +418,13 @@ def test_static_data(ways, name, way) -> None:
 def test_schema_and_segments(ways, name, way) -> None:
     got, want = ways[way](name), ways["official on official"](name)
     assert sorted(got.segment_ids()) == sorted(want.segment_ids())
-    assert repr(got.schema()) == repr(want.schema())
-    assert got.schema().to_arrow().equals(want.schema().to_arrow(), check_metadata=True)
+    # Ours sorts the timelines of all segments; a server of the other kind sends them in its own order.
+    assert sorted(map(repr, got.schema())) == sorted(map(repr, want.schema()))
+    ours, theirs = got.schema().to_arrow(), want.schema().to_arrow()
+    assert sorted(ours.names) == sorted(theirs.names)
+    assert ours.metadata == theirs.metadata
+    for field in theirs:
+        assert ours.field(field.name).equals(field, check_metadata=True), field.name
     for index in indexes(want):
         assert ranges(got, index) == ranges(want, index)
     for table in (lambda d: d.segment_table(),):

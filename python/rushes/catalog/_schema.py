@@ -10,6 +10,7 @@ import pyarrow as pa
 from rushes._errors import nearest
 
 _PROPERTIES = "/__properties"
+_METADATA = {b"sorbet:version": b"0.1.4"}
 
 
 class IndexColumnDescriptor:
@@ -219,7 +220,8 @@ class Schema:
     __slots__ = ("_arrow", "_components", "_indexes")
 
     def __init__(self, inner: pa.Schema) -> None:
-        self._arrow = inner
+        # Not every server sends it.
+        self._arrow = inner.with_metadata({**_METADATA, **(inner.metadata or {})})
         indexes, components = [], []
         for field in inner:
             kind = (field.metadata or {}).get(b"rerun:kind", b"")
