@@ -19,6 +19,7 @@
 #include "rushes/chunk/migration.h"
 #include "rushes/chunk/mutex.h"
 #include "rushes/rrd/format.h"
+#include "rushes/rrd/hash.h"
 
 namespace rushes {
 namespace {
@@ -284,157 +285,224 @@ arrow::Result<std::string> PackManifest(const StoreId& store_id, const RrdManife
 
 namespace {
 
-// Schemas of recordings of one kind are all alike: 10,000 files share one.
-class SchemaCache {
+// What was made of some bytes before. Recordings of one kind have the same schemas, so that thousands of files share one value.
+template <typename Value>
+class ByBytes {
  public:
-  arrow::Result<std::shared_ptr<const StoreSchema>> Get(std::string_view bytes) {
-    {
-      MutexLock lock(mutex_);
-      if (const auto it = entries_.find(std::string(bytes)); it != entries_.end()) return it->second;
-    }
-    arrow::io::BufferReader reader(std::make_shared<arrow::Buffer>(bytes));
-    arrow::ipc::DictionaryMemo memo;
-    auto entry = std::make_shared<StoreSchema>();
-    ARROW_ASSIGN_OR_RAISE(entry->arrow_schema, arrow::ipc::ReadSchema(&reader, &memo));
-    ARROW_ASSIGN_OR_RAISE(entry->arrow_schema, MigrateSchema(entry->arrow_schema));
-    ARROW_ASSIGN_OR_RAISE(auto schema, DatasetSchema::FromArrow(*entry->arrow_schema));
-    // What is served is what is hashed, whatever order or extra metadata the file has.
-    schema.Finish();
-    entry->arrow_schema = schema.ToArrow();
-    ARROW_ASSIGN_OR_RAISE(entry->sha256, SchemaSha256(*entry->arrow_schema));
-    entry->schema = std::make_shared<const DatasetSchema>(std::move(schema));
+  // nullptr: not there.
+  std::shared_ptr<const Value> Find(std::string_view bytes) {
     MutexLock lock(mutex_);
-    if (entries_.size() >= kMaxEntries) entries_.clear();
-    return entries_.emplace(std::string(bytes), std::move(entry)).first->second;
+    const auto it = entries_.find(Xxh64(bytes, 0));
+    return it != entries_.end() && it->second.bytes == bytes ? it->second.value : nullptr;
+  }
+  void Insert(std::string_view bytes, std::shared_ptr<const Value> value) {
+    MutexLock lock(mutex_);
+    if (entries_.size() >= kMaxEntries || size_ + bytes.size() > kMaxSize) {
+      entries_.clear();
+      size_ = 0;
+    }
+    size_ += bytes.size();
+    entries_.insert_or_assign(Xxh64(bytes, 0), Entry{std::string(bytes), std::move(value)});
   }
 
  private:
   static constexpr size_t kMaxEntries = 512;
+  static constexpr size_t kMaxSize = 32 << 20;
+  struct Entry {
+    std::string bytes;
+    std::shared_ptr<const Value> value;
+  };
   Mutex mutex_;
-  std::unordered_map<std::string, std::shared_ptr<const StoreSchema>> entries_ RUSHES_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, Entry> entries_ RUSHES_GUARDED_BY(mutex_);
+  size_t size_ RUSHES_GUARDED_BY(mutex_) = 0;
 };
 
-template <typename ArrayType>
-arrow::Result<const ArrayType*> FixedColumn(const arrow::RecordBatch& batch, const char* name, const arrow::DataType& type) {
-  const int at = batch.schema()->GetFieldIndex(name);
-  if (at < 0) return arrow::Status::Invalid("the manifest has no column ", name);
-  const auto& column = batch.column(at);
-  if (!column->type()->Equals(type)) {
-    return arrow::Status::Invalid("column ", name, " of the manifest has type ", column->type()->ToString(), ", expected ", type.ToString());
-  }
-  if (column->null_count() > 0) return arrow::Status::Invalid("column ", name, " of the manifest has nulls");
-  return static_cast<const ArrayType*>(column.get());
+arrow::Result<std::shared_ptr<const StoreSchema>> ReadStoreSchema(std::string_view bytes) {
+  static ByBytes<StoreSchema>* const cache = new ByBytes<StoreSchema>();
+  if (auto known = cache->Find(bytes)) return known;
+  arrow::io::BufferReader reader(std::make_shared<arrow::Buffer>(bytes));
+  arrow::ipc::DictionaryMemo memo;
+  auto entry = std::make_shared<StoreSchema>();
+  ARROW_ASSIGN_OR_RAISE(entry->arrow_schema, arrow::ipc::ReadSchema(&reader, &memo));
+  ARROW_ASSIGN_OR_RAISE(entry->arrow_schema, MigrateSchema(entry->arrow_schema));
+  ARROW_ASSIGN_OR_RAISE(auto schema, DatasetSchema::FromArrow(*entry->arrow_schema));
+  // What is served is what is hashed, whatever order or extra metadata the file has.
+  schema.Finish();
+  entry->arrow_schema = schema.ToArrow();
+  ARROW_ASSIGN_OR_RAISE(entry->sha256, SchemaSha256(*entry->arrow_schema));
+  entry->schema = std::make_shared<const DatasetSchema>(std::move(schema));
+  cache->Insert(bytes, entry);
+  return entry;
 }
 
-// The columns of one timeline, or of one component on one timeline.
+// Positions of columns.
 struct SpanColumns {
-  const int64_t* start = nullptr;
-  const int64_t* end = nullptr;
-  const arrow::Array* start_array = nullptr;
-  const arrow::Array* end_array = nullptr;
-  const arrow::UInt64Array* num_rows = nullptr;
-
-  bool Has(int64_t row) const { return start_array->IsValid(row) && end_array->IsValid(row); }
+  int start = -1;
+  int end = -1;
+  int num_rows = -1;
+  size_t timeline = 0;  // position in Layout::timelines
 };
 
-struct IndexColumns {
+// What the columns of a manifest are.
+struct Layout {
+  std::shared_ptr<arrow::Schema> schema;
+  int entity = -1, id = -1, is_static = -1, num_rows = -1, offset = -1, size = -1, size_uncompressed = -1;
+  std::vector<std::pair<Timeline, SpanColumns>> timelines;
+  std::vector<std::pair<ComponentDescriptor, int>> statics;
+  std::vector<std::pair<ComponentDescriptor, std::vector<SpanColumns>>> components;
+};
+
+arrow::Result<int> FixedColumn(const arrow::Schema& schema, const char* name, const arrow::DataType& type) {
+  const int at = schema.GetFieldIndex(name);
+  if (at < 0) return arrow::Status::Invalid("the manifest has no column ", name);
+  if (!schema.field(at)->type()->Equals(type)) {
+    return arrow::Status::Invalid("column ", name, " of the manifest has type ", schema.field(at)->type()->ToString(), ", expected ", type.ToString());
+  }
+  return at;
+}
+
+arrow::Status Malformed(const arrow::Field& field) { return arrow::Status::Invalid("column ", field.name(), " of the manifest is malformed"); }
+
+// Sorts the columns by what their metadata and the last part of their names say.
+arrow::Result<std::shared_ptr<const Layout>> MakeLayout(const std::shared_ptr<arrow::Schema>& schema) {
+  auto layout = std::make_shared<Layout>();
+  layout->schema = schema;
+  ARROW_ASSIGN_OR_RAISE(layout->entity, FixedColumn(*schema, "chunk_entity_path", *arrow::utf8()));
+  ARROW_ASSIGN_OR_RAISE(layout->id, FixedColumn(*schema, "chunk_id", *arrow::fixed_size_binary(ChunkId::kNumBytes)));
+  ARROW_ASSIGN_OR_RAISE(layout->is_static, FixedColumn(*schema, "chunk_is_static", *arrow::boolean()));
+  ARROW_ASSIGN_OR_RAISE(layout->num_rows, FixedColumn(*schema, "chunk_num_rows", *arrow::uint64()));
+  ARROW_ASSIGN_OR_RAISE(layout->offset, FixedColumn(*schema, "chunk_byte_offset", *arrow::uint64()));
+  ARROW_ASSIGN_OR_RAISE(layout->size, FixedColumn(*schema, "chunk_byte_size", *arrow::uint64()));
+  ARROW_ASSIGN_OR_RAISE(layout->size_uncompressed, FixedColumn(*schema, "chunk_byte_size_uncompressed", *arrow::uint64()));
+
   std::map<std::string, std::pair<TimeType, SpanColumns>> timelines;
-  std::map<ComponentDescriptor, const arrow::BooleanArray*> statics;
   std::map<ComponentDescriptor, std::map<std::string, SpanColumns>> components;
-};
-
-// Sorts the columns behind the fixed ones by what their metadata and suffix say.
-arrow::Result<IndexColumns> FindIndexColumns(const arrow::RecordBatch& batch) {
-  IndexColumns out;
-  for (int i = 0; i < batch.num_columns(); ++i) {
-    const auto& field = batch.schema()->field(i);
-    const size_t colon = field->name().rfind(':');
+  for (int i = 0; i < schema->num_fields(); ++i) {
+    const arrow::Field& field = *schema->field(i);
+    const size_t colon = field.name().rfind(':');
     if (colon == std::string::npos) continue;
-    const std::string_view suffix = std::string_view(field->name()).substr(colon + 1);
-    const auto index = FindMetadata(field->metadata(), kIndexKey);
-    if (!index) return arrow::Status::Invalid("column ", field->name(), " of the manifest has no metadata \"", kIndexKey, "\"");
-    const auto component = FindMetadata(field->metadata(), kMetaComponent);
+    const std::string_view suffix = std::string_view(field.name()).substr(colon + 1);
+    const auto index = FindMetadata(field.metadata(), kIndexKey);
+    if (!index) return arrow::Status::Invalid("column ", field.name(), " of the manifest has no metadata \"", kIndexKey, "\"");
+    const auto component = FindMetadata(field.metadata(), kMetaComponent);
     ComponentDescriptor descriptor;
     if (component) {
-      descriptor = {FindMetadata(field->metadata(), kMetaArchetype), *component, FindMetadata(field->metadata(), kMetaComponentType)};
+      descriptor = {FindMetadata(field.metadata(), kMetaArchetype), *component, FindMetadata(field.metadata(), kMetaComponentType)};
       // As the migration of the chunks has it.
       if (descriptor.component_type == "rerun.blueprint.components.TableCellKind") {
         descriptor.component = "TableColumn:column_type";
         descriptor.component_type = "rerun.blueprint.components.ColumnType";
       }
     }
-    const auto& column = batch.column(i);
     if (suffix == "has_static_data") {
-      if (column->type_id() != arrow::Type::BOOL || !component) return arrow::Status::Invalid("column ", field->name(), " of the manifest is malformed");
-      out.statics[descriptor] = static_cast<const arrow::BooleanArray*>(column.get());
+      if (field.type()->id() != arrow::Type::BOOL || !component) return Malformed(field);
+      layout->statics.emplace_back(std::move(descriptor), i);
       continue;
     }
-    SpanColumns* spans;
-    if (component) {
-      spans = &out.components[descriptor][*index];
-    } else {
-      auto& [type, global] = out.timelines[*index];
-      spans = &global;
-      if (suffix == "start") {
-        ARROW_ASSIGN_OR_RAISE(type, TimeTypeFromArrow(*column->type()));
-      }
-    }
+    SpanColumns& spans = component ? components[descriptor][*index] : timelines[*index].second;
     if (suffix == "num_rows") {
-      if (column->type_id() != arrow::Type::UINT64) return arrow::Status::Invalid("column ", field->name(), " of the manifest is not uint64");
-      spans->num_rows = static_cast<const arrow::UInt64Array*>(column.get());
+      if (field.type()->id() != arrow::Type::UINT64) return Malformed(field);
+      spans.num_rows = i;
     } else if (suffix == "start" || suffix == "end") {
-      ARROW_RETURN_NOT_OK(TimeTypeFromArrow(*column->type()).status());
-      const int64_t* values = column->length() == 0 ? nullptr : column->data()->GetValues<int64_t>(1);
-      (suffix == "start" ? spans->start : spans->end) = values;
-      (suffix == "start" ? spans->start_array : spans->end_array) = column.get();
+      ARROW_ASSIGN_OR_RAISE(const TimeType type, TimeTypeFromArrow(*field.type()));
+      if (!component) timelines[*index].first = type;
+      (suffix == "start" ? spans.start : spans.end) = i;
     } else {
-      return arrow::Status::Invalid("column ", field->name(), " of the manifest is not known");
+      return Malformed(field);
     }
   }
-  for (const auto& [name, timeline] : out.timelines) {
-    if (timeline.second.start_array == nullptr || timeline.second.end_array == nullptr) {
+  std::map<std::string, size_t> positions;
+  for (const auto& [name, timeline] : timelines) {
+    if (timeline.second.start < 0 || timeline.second.end < 0) {
       return arrow::Status::Invalid("the manifest lacks start or end of timeline \"", name, "\"");
     }
+    positions[name] = layout->timelines.size();
+    layout->timelines.push_back({{name, timeline.first}, timeline.second});
   }
-  for (const auto& [descriptor, timelines] : out.components) {
-    for (const auto& [name, spans] : timelines) {
-      if (spans.start_array == nullptr || spans.end_array == nullptr || spans.num_rows == nullptr || !out.timelines.contains(name)) {
+  for (const auto& [descriptor, by_timeline] : components) {
+    auto& columns = layout->components.emplace_back(descriptor, std::vector<SpanColumns>()).second;
+    for (const auto& [name, spans] : by_timeline) {
+      if (spans.start < 0 || spans.end < 0 || spans.num_rows < 0 || !positions.contains(name)) {
         return arrow::Status::Invalid("the manifest lacks start, end or num_rows of component \"", descriptor.component, "\" on timeline \"", name,
                                       "\"");
       }
+      columns.push_back(spans);
+      columns.back().timeline = positions[name];
     }
   }
+  return std::shared_ptr<const Layout>(std::move(layout));
+}
+
+struct ManifestBatch {
+  std::shared_ptr<const Layout> layout;
+  std::shared_ptr<arrow::RecordBatch> batch;
+};
+
+// Reads an IPC stream with one batch; the layout comes from a cache if its schema was seen before.
+arrow::Result<ManifestBatch> ReadManifestBatch(const std::shared_ptr<arrow::Buffer>& bytes) {
+  static ByBytes<Layout>* const cache = new ByBytes<Layout>();
+  ManifestBatch out;
+  auto options = arrow::ipc::IpcReadOptions::Defaults();
+  options.use_threads = false;
+  arrow::io::BufferReader reader(bytes);
+  ARROW_ASSIGN_OR_RAISE(const auto schema_message, arrow::ipc::ReadMessage(&reader));
+  if (schema_message == nullptr || schema_message->type() != arrow::ipc::MessageType::SCHEMA) {
+    return arrow::Status::Invalid("the manifest does not begin with a schema");
+  }
+  const std::string_view key(*schema_message->metadata());
+  out.layout = cache->Find(key);
+  if (out.layout == nullptr) {
+    arrow::ipc::DictionaryMemo memo;
+    ARROW_ASSIGN_OR_RAISE(const auto schema, arrow::ipc::ReadSchema(*schema_message, &memo));
+    if (memo.fields().num_fields() > 0) return arrow::Status::Invalid("the manifest has dictionary-encoded columns");
+    ARROW_ASSIGN_OR_RAISE(out.layout, MakeLayout(schema));
+    cache->Insert(key, out.layout);
+  }
+  ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::ReadMessage(&reader));
+  if (message == nullptr || message->type() != arrow::ipc::MessageType::RECORD_BATCH) {
+    return arrow::Status::Invalid("the manifest holds no record batch");
+  }
+  arrow::ipc::DictionaryMemo memo;
+  ARROW_ASSIGN_OR_RAISE(out.batch, arrow::ipc::ReadRecordBatch(*message, out.layout->schema, &memo, options));
+  ARROW_RETURN_NOT_OK(out.batch->ValidateFull());
   return out;
 }
+
+// One start and end column.
+struct Spans {
+  const arrow::ArrayData* start;
+  const arrow::ArrayData* end;
+  const int64_t* starts;
+  const int64_t* ends;
+
+  Spans(const arrow::RecordBatch& batch, const SpanColumns& columns)
+      : start(batch.column_data(columns.start).get()), end(batch.column_data(columns.end).get()), starts(Values(*start)), ends(Values(*end)) {}
+  static const int64_t* Values(const arrow::ArrayData& data) { return data.length == 0 ? nullptr : data.GetValues<int64_t>(1); }
+  bool Has(int64_t row) const { return start->IsValid(row) && end->IsValid(row); }
+};
 
 }  // namespace
 
 arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uint64_t stream_begin, uint64_t stream_end) {
-  static SchemaCache* const cache = new SchemaCache();
   UnpackedManifest out;
-  ARROW_ASSIGN_OR_RAISE(out.schema, cache->Get(packed.schema));
+  ARROW_ASSIGN_OR_RAISE(out.schema, ReadStoreSchema(packed.schema));
   ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(packed.data, packed.compression, packed.size_uncompressed));
-  arrow::io::BufferReader reader(bytes);
-  auto options = arrow::ipc::IpcReadOptions::Defaults();
-  options.use_threads = false;
-  ARROW_ASSIGN_OR_RAISE(auto stream, arrow::ipc::RecordBatchStreamReader::Open(&reader, options));
-  std::shared_ptr<arrow::RecordBatch> batch;
-  ARROW_RETURN_NOT_OK(stream->ReadNext(&batch));
-  if (batch == nullptr) return arrow::Status::Invalid("the manifest holds no record batch");
-  ARROW_RETURN_NOT_OK(batch->ValidateFull());
-
-  ARROW_ASSIGN_OR_RAISE(const auto* entities, FixedColumn<arrow::StringArray>(*batch, "chunk_entity_path", *arrow::utf8()));
-  ARROW_ASSIGN_OR_RAISE(const auto* ids,
-                        FixedColumn<arrow::FixedSizeBinaryArray>(*batch, "chunk_id", *arrow::fixed_size_binary(ChunkId::kNumBytes)));
-  ARROW_ASSIGN_OR_RAISE(const auto* is_static, FixedColumn<arrow::BooleanArray>(*batch, "chunk_is_static", *arrow::boolean()));
-  ARROW_ASSIGN_OR_RAISE(const auto* num_rows, FixedColumn<arrow::UInt64Array>(*batch, "chunk_num_rows", *arrow::uint64()));
-  ARROW_ASSIGN_OR_RAISE(const auto* offsets, FixedColumn<arrow::UInt64Array>(*batch, "chunk_byte_offset", *arrow::uint64()));
-  ARROW_ASSIGN_OR_RAISE(const auto* sizes, FixedColumn<arrow::UInt64Array>(*batch, "chunk_byte_size", *arrow::uint64()));
-  ARROW_ASSIGN_OR_RAISE(const auto* uncompressed, FixedColumn<arrow::UInt64Array>(*batch, "chunk_byte_size_uncompressed", *arrow::uint64()));
-  ARROW_ASSIGN_OR_RAISE(const IndexColumns columns, FindIndexColumns(*batch));
+  ARROW_ASSIGN_OR_RAISE(const auto manifest, ReadManifestBatch(bytes));
+  const auto& [layout, batch] = manifest;
+  for (const int column : {layout->entity, layout->id, layout->is_static, layout->num_rows, layout->offset, layout->size, layout->size_uncompressed}) {
+    if (batch->column_data(column)->GetNullCount() > 0) {
+      return arrow::Status::Invalid("column ", layout->schema->field(column)->name(), " of the manifest has nulls");
+    }
+  }
+  const auto entities_array = batch->column(layout->entity), ids_array = batch->column(layout->id), static_array = batch->column(layout->is_static);
+  const auto* entities = static_cast<const arrow::StringArray*>(entities_array.get());
+  const auto* ids = static_cast<const arrow::FixedSizeBinaryArray*>(ids_array.get());
+  const auto* is_static = static_cast<const arrow::BooleanArray*>(static_array.get());
+  const auto uint64_column = [&](int column) { return std::static_pointer_cast<arrow::UInt64Array>(batch->column(column)); };
+  const auto num_rows = uint64_column(layout->num_rows), offsets = uint64_column(layout->offset), sizes = uint64_column(layout->size),
+             uncompressed = uint64_column(layout->size_uncompressed);
   for (const Timeline& timeline : out.schema->schema->timelines()) {
-    const auto it = columns.timelines.find(timeline.name);
-    if (it == columns.timelines.end() || it->second.first != timeline.type) {
+    if (std::none_of(layout->timelines.begin(), layout->timelines.end(), [&](const auto& other) { return other.first == timeline; })) {
       return arrow::Status::Invalid("the manifest has no columns for timeline \"", timeline.name, "\"");
     }
   }
@@ -461,42 +529,52 @@ arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uin
     }
     chunk.place = {stream_begin + offset, size, uncompressed->Value(i)};
   }
-  if (has_static && columns.statics.empty()) return arrow::Status::Invalid("the manifest does not say what static chunks hold");
-  if (has_temporal && columns.components.empty()) return arrow::Status::Invalid("the manifest does not say what temporal chunks hold");
+  if (has_static && layout->statics.empty()) return arrow::Status::Invalid("the manifest does not say what static chunks hold");
+  if (has_temporal && layout->components.empty()) return arrow::Status::Invalid("the manifest does not say what temporal chunks hold");
 
-  for (const auto& [name, timeline] : columns.timelines) {
+  // Position of a timeline among those of the chunk; -1: it has not.
+  std::vector<int> timeline_of(layout->timelines.size() * out.chunks.size(), -1);
+  for (size_t t = 0; t < layout->timelines.size(); ++t) {
+    const auto& [timeline, columns] = layout->timelines[t];
+    const Spans spans(*batch, columns);
     for (int64_t i = 0; i < n; ++i) {
       auto& chunk = out.chunks[static_cast<size_t>(i)];
-      if (chunk.is_static || !timeline.second.Has(i)) continue;
-      const TimeSpan span{std::max(timeline.second.start[i], kMinTime), std::max(timeline.second.end[i], kMinTime)};
-      if (span.start > span.end) return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest ends before it starts on \"", name, "\"");
-      chunk.timelines.push_back({name, timeline.first});
+      if (chunk.is_static || !spans.Has(i)) continue;
+      const TimeSpan span{std::max(spans.starts[i], kMinTime), std::max(spans.ends[i], kMinTime)};
+      if (span.start > span.end) {
+        return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest ends before it starts on \"", timeline.name, "\"");
+      }
+      timeline_of[t * out.chunks.size() + static_cast<size_t>(i)] = static_cast<int>(chunk.timelines.size());
+      chunk.timelines.push_back(timeline);
       chunk.spans.push_back(span);
     }
   }
-  for (const auto& [descriptor, values] : columns.statics) {
+  for (const auto& [descriptor, column] : layout->statics) {
+    const auto array = batch->column(column);
+    const auto* values = static_cast<const arrow::BooleanArray*>(array.get());
+    if (values->length() == values->null_count() || values->true_count() == 0) continue;
     for (int64_t i = 0; i < n; ++i) {
       auto& chunk = out.chunks[static_cast<size_t>(i)];
-      if (!chunk.is_static || values->IsNull(i) || !values->Value(i)) continue;
-      chunk.components.push_back({descriptor, -1, RowId{}, {}});
+      if (chunk.is_static && values->IsValid(i) && values->Value(i)) chunk.components.push_back({descriptor, -1, RowId{}, {}});
     }
   }
-  for (const auto& [descriptor, timelines] : columns.components) {
-    for (const auto& [name, spans] : timelines) {
+  for (const auto& [descriptor, by_timeline] : layout->components) {
+    for (const SpanColumns& columns : by_timeline) {
+      const Spans spans(*batch, columns);
+      const auto counts = uint64_column(columns.num_rows);
       for (int64_t i = 0; i < n; ++i) {
         auto& chunk = out.chunks[static_cast<size_t>(i)];
-        if (chunk.is_static || spans.num_rows->IsNull(i) || spans.num_rows->Value(i) == 0 || !spans.Has(i)) continue;
-        const auto at = std::find_if(chunk.timelines.begin(), chunk.timelines.end(), [&](const Timeline& t) { return t.name == name; });
-        if (at == chunk.timelines.end() || spans.num_rows->Value(i) > static_cast<uint64_t>(chunk.num_rows) || spans.start[i] > spans.end[i]) {
+        if (chunk.is_static || counts->IsNull(i) || counts->Value(i) == 0 || !spans.Has(i)) continue;
+        const int at = timeline_of[columns.timeline * out.chunks.size() + static_cast<size_t>(i)];
+        if (at < 0 || counts->Value(i) > static_cast<uint64_t>(chunk.num_rows) || spans.starts[i] > spans.ends[i]) {
           return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest contradicts itself about component \"", descriptor.component,
-                                        "\" on \"", name, "\"");
+                                        "\" on \"", layout->timelines[columns.timeline].first.name, "\"");
         }
         if (chunk.components.empty() || chunk.components.back().descriptor != descriptor) {
-          chunk.components.push_back({descriptor, static_cast<int64_t>(spans.num_rows->Value(i)), RowId{},
-                                      std::vector<TimeSpan>(chunk.timelines.size(), TimeSpan{1, 0})});
+          chunk.components.push_back(
+              {descriptor, static_cast<int64_t>(counts->Value(i)), RowId{}, std::vector<TimeSpan>(chunk.timelines.size(), TimeSpan{1, 0})});
         }
-        chunk.components.back().spans[static_cast<size_t>(at - chunk.timelines.begin())] = {std::max(spans.start[i], kMinTime),
-                                                                                            std::max(spans.end[i], kMinTime)};
+        chunk.components.back().spans[static_cast<size_t>(at)] = {std::max(spans.starts[i], kMinTime), std::max(spans.ends[i], kMinTime)};
       }
     }
   }
