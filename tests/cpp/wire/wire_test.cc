@@ -234,7 +234,7 @@ cloud::FetchChunksResponse SomeResponse(std::vector<std::string>* payloads) {
     msg->mutable_store_id()->set_recording_id("s" + std::to_string(i));
     msg->mutable_store_id()->mutable_application_id()->set_id("app");
     msg->set_encoding(log_msg::ENCODING_ARROW_IPC);
-    payloads->push_back(std::string(static_cast<size_t>(i) * 700, static_cast<char>('a' + i)));
+    payloads->push_back(std::string(static_cast<size_t>(i) * 700 + 100, static_cast<char>('a' + i)));
     if (i % 2 == 0) {
       msg->set_payload(payloads->back());
     } else {
