@@ -1,62 +1,13 @@
-// One catalog, wherever it lives: in this process or behind an address.
+// How to reach a catalog.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "arrow/result.h"
-#include "arrow/table.h"
-#include "rushes/chunk/catalog_types.h"
-#include "rushes/chunk/dataset_schema.h"
-#include "rushes/query/chunk_source.h"
+#include "rushes/client/connection.h"
 
 namespace rushes {
-
-// A catalog that Python, C++ and the command line talk to. Thread safe.
-//
-// Errors: KeyError (not found), AlreadyExists, Invalid (bad argument), NotImplemented, IOError (connection, files), Cancelled (server
-// stopped); the message is the text users see.
-class Connection {
- public:
-  virtual ~Connection() = default;
-
-  // `rerun+http://host:port` of the catalog.
-  virtual std::string url() const = 0;
-  virtual bool is_local() const = 0;
-
-  virtual arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) = 0;
-  virtual arrow::Result<DatasetEntry> CreateDataset(const std::string& name) = 0;
-  virtual arrow::Result<DatasetEntry> ReadDataset(EntryId id) = 0;
-  virtual arrow::Result<EntryDetails> RenameEntry(EntryId id, const std::string& name) = 0;
-  virtual arrow::Status DeleteEntry(EntryId id) = 0;
-
-  // All or nothing per source row; the answer lists what the sources became.
-  virtual arrow::Result<std::vector<RegisteredSource>> Register(EntryId dataset, const std::vector<DataSource>& sources,
-                                                                IfDuplicate on_duplicate) = 0;
-  // Removes the product of segments and layers; an empty list means all of that kind (both empty: Invalid). The removed manifest rows.
-  virtual arrow::Result<std::shared_ptr<arrow::Table>> Unregister(EntryId dataset, const std::vector<std::string>& segments,
-                                                                  const std::vector<std::string>& layers, bool force) = 0;
-  // Waits for tasks and calls `on_task` once per task as it ends. IOError after `timeout_s` seconds (negative: no limit).
-  virtual arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double timeout_s,
-                                     const std::function<arrow::Status(const TaskInfo&)>& on_task) = 0;
-  virtual arrow::Result<std::vector<TaskInfo>> QueryTasks(const std::vector<std::string>& task_ids) = 0;
-
-  // The dataset's schema with its metadata (`DatasetSchema::ToArrow`, or as another server sends it).
-  virtual arrow::Result<std::shared_ptr<arrow::Schema>> GetDatasetSchema(EntryId dataset) = 0;
-  // Schema of given segments and layers (empty: all), merged.
-  virtual arrow::Result<std::shared_ptr<arrow::Schema>> GetSegmentSchema(EntryId dataset, const std::vector<std::string>& segments,
-                                                                         const std::vector<std::string>& layers) = 0;
-  virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanSegmentTable(EntryId dataset) = 0;
-  virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanManifest(EntryId dataset) = 0;
-  // The `__entries` table.
-  virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanEntries() = 0;
-
-  // The dataset as a source of chunks; keeps the connection (and an embedded server) alive.
-  virtual arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) = 0;
-};
 
 // Connects to a catalog server, ours or the official one; checks that it answers. `address`: `rerun+http://host:port`, `http://…` or
 // `host:port`; a local address without a port means 51234. `token`: bearer token or empty. IOError within `timeout_s` seconds names the address.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "arrow/result.h"
-#include "rushes/api/connection.h"
+#include "rushes/client/connection.h"
 #include "rushes/chunk/mutex.h"
 #include "rushes/client/rpc.h"
 
