@@ -32,10 +32,13 @@ if(NOT TARGET rushes::grpc)
   file(CONFIGURE OUTPUT "${_grpc_script}" CONTENT "/* linker script */\nGROUP(\n  ${_grpc_archives}\n)\n" @ONLY)
 
   find_package(Threads REQUIRED)
+  # Arrow's kernels come after the archives on every link line: what is still missing then, re2 above all, would otherwise be
+  # taken from libarrow_compute, which exports its own.
   add_library(rushes::grpc_static STATIC IMPORTED GLOBAL)
   set_target_properties(
-    rushes::grpc_static PROPERTIES IMPORTED_LOCATION "${_grpc_script}" INTERFACE_LINK_LIBRARIES "Threads::Threads;dl;rt"
-                                   INTERFACE_LINK_OPTIONS "-Wl,--exclude-libs,ALL")
+    rushes::grpc_static
+    PROPERTIES IMPORTED_LOCATION "${_grpc_script}" INTERFACE_LINK_LIBRARIES "Threads::Threads;dl;rt;rushes::arrow_compute"
+               INTERFACE_LINK_OPTIONS "-Wl,--exclude-libs,ALL")
 
   add_library(rushes::grpc_shared INTERFACE IMPORTED GLOBAL)
   set_property(TARGET rushes::grpc_shared PROPERTY INTERFACE_LINK_LIBRARIES grpc++ grpc gpr protobuf Threads::Threads)

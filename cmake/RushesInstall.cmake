@@ -4,7 +4,7 @@
 #   target_link_libraries(program rushes::rushes)
 #   #include "rushes/api/server.h"
 #
-# Installed are the static libraries, the public headers (api/, and of chunk/ and query/ what api/ speaks in) and these
+# Installed are the static libraries, the public headers (api/, and of chunk/, query/ and client/ what api/ speaks in) and these
 # modules, which find Arrow and gRPC again on the machine of the other project.
 
 include(CMakePackageConfigHelpers)
@@ -41,6 +41,11 @@ foreach(_folder api chunk query)
     PATTERN "*.h"
     PATTERN "*_internal*" EXCLUDE)
 endforeach()
+# What a connection can do; how it is made is private.
+install(
+  FILES "${PROJECT_SOURCE_DIR}/src/rushes/client/connection.h"
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/rushes/client"
+  COMPONENT development)
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/rushesConfig.cmake.in" "${PROJECT_BINARY_DIR}/rushesConfig.cmake"
                               INSTALL_DESTINATION "${_package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/rushesConfigVersion.cmake" COMPATIBILITY SameMinorVersion)

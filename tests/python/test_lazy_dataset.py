@@ -36,7 +36,7 @@ def use(value):
     elif hasattr(value, "__next__"):
         next(value, None)
 
-SKIPPED = {"__init_subclass__", "__subclasshook__", "__class__", "__new__", "__del__"}
+SKIPPED = {"__init__", "__setattr__", "__delattr__", "__setstate__", "__init_subclass__", "__subclasshook__", "__class__", "__new__", "__del__"}
 
 def walk(thing):
     n = 0

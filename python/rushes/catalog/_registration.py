@@ -12,6 +12,7 @@ from rushes import _core
 from rushes._progress import Progress
 
 _LONGEST_WAIT_S = 3600.0
+_LISTED = "Registration failed for the segments/layers listed below."
 
 
 class OnDuplicateSegmentLayer(enum.StrEnum):
@@ -84,9 +85,7 @@ class RegistrationOperation:
         if failed:
             lines = ["Registration failed.", "", "The following segments failed:"]
             for row in failed:
-                lines.append(
-                    "Registration failed for the segments/layers listed below. (InvalidArguments)"
-                )
+                lines.append(f"{_LISTED} (InvalidArguments)")
                 lines.append(f"- Server: {self._connection.url()}")
                 lines.append(_reason(row, self._errors[row.task_id]))
             raise ValueError("\n".join(lines))
@@ -135,10 +134,13 @@ class RegistrationOperation:
 
 
 def _reason(row: _core.RegisteredSource, message: str | None) -> str:
-    place = f'- Segment "{row.segment_id}", layer "{row.layer}": '
-    text = message or ""
     # A server may have named the place already.
-    return text if text.startswith("- Segment") else place + text
+    text = (message or "").removeprefix(_LISTED).strip()
+    return (
+        text
+        if text.startswith("- ")
+        else f'- Segment "{row.segment_id}", layer "{row.layer}": {text}'
+    )
 
 
 class UnregistrationHandle:

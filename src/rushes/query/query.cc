@@ -1,6 +1,7 @@
 #include "rushes/query/query.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <set>
 
@@ -32,6 +33,10 @@ namespace {
 constexpr int64_t kSmallSegmentBytes = int64_t{8} << 20;
 constexpr int64_t kMaxWaveBytes = int64_t{64} << 20;
 constexpr size_t kMaxWaveSegments = 64;
+// Batches that a small segment is ahead of the reader by.
+constexpr size_t kMaxBatchesAhead = 2;
+// Batches are joined up to this size.
+constexpr int64_t kMaxJoinedRows = 8192;
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
 constexpr size_t kMaxLookup = 128;
@@ -54,11 +59,49 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> JoinBatches(const std::shared
 class ScanReader final : public arrow::RecordBatchReader {
  public:
   explicit ScanReader(std::shared_ptr<const ScanPlan> plan) : plan_(std::move(plan)) {}
+  ~ScanReader() override { ARROW_UNUSED(Close()); }
 
   std::shared_ptr<arrow::Schema> schema() const override { return plan_->schema; }
 
   arrow::Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
+    if (status_.ok()) status_ = Advance(batch);
+    return status_;
+  }
+
+  // Nothing of the scan runs any more when this returns.
+  arrow::Status Close() override {
+    for (const auto& wave : waves_) {
+      wave->is_cancelled = true;
+      if (wave->work != nullptr) wave->work->Cancel();
+    }
+    for (const auto& wave : waves_) {
+      if (wave->work != nullptr) ARROW_UNUSED(wave->work->Wait());
+    }
+    waves_.clear();
+    ready_.clear();
+    found_.clear();
+    ids_.clear();
+    next_id_ = 0;
+    is_open_ = true;
+    return arrow::Status::OK();
+  }
+
+ private:
+  using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
+
+  // Either several small segments, scanned by the shared threads, or one large one that is streamed.
+  struct Wave {
+    std::vector<std::shared_ptr<SegmentScan>> scans;
+    std::vector<Batches> batches;  // the first ones of each scan
+    std::vector<uint8_t> is_done;  // whether they are all
+    std::atomic<bool> is_cancelled = false;
+    std::unique_ptr<WorkSet> work;
+    std::unique_ptr<SegmentScan> stream;
+    size_t next_scan = 0;
+  };
+
+  arrow::Status Advance(std::shared_ptr<arrow::RecordBatch>* batch) {
     if (!is_open_) {
       is_open_ = true;
       if (!plan_->is_empty) ARROW_RETURN_NOT_OK(ListSegments());
@@ -83,20 +126,10 @@ class ScanReader final : public arrow::RecordBatchReader {
         continue;
       }
       ARROW_RETURN_NOT_OK(wave.work->Wait());
-      ARROW_RETURN_NOT_OK(Take(*wave.results));
-      waves_.pop_front();
+      ARROW_RETURN_NOT_OK(Take(&wave));
+      if (wave.next_scan == wave.scans.size() && ready_.empty()) waves_.pop_front();
     }
   }
-
- private:
-  using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
-
-  // Either several small segments, scanned whole by the shared threads, or one large one that is streamed.
-  struct Wave {
-    std::shared_ptr<std::vector<Batches>> results;
-    std::unique_ptr<WorkSet> work;
-    std::unique_ptr<SegmentScan> stream;
-  };
 
   arrow::Status ListSegments() {
     const Query& query = plan_->query;
@@ -177,24 +210,31 @@ class ScanReader final : public arrow::RecordBatchReader {
       return true;
     }
     const int64_t max_bytes = std::min(kMaxWaveBytes, plan_->options.memory_budget / 8);
-    std::vector<std::shared_ptr<SegmentScan>> scans;
     int64_t bytes = 0;
-    while (!found_.empty() && scans.size() < kMaxWaveSegments) {
+    while (!found_.empty() && wave->scans.size() < kMaxWaveSegments) {
       const int64_t size = BytesOf(found_.front());
-      if (size > small || (!scans.empty() && bytes + size > max_bytes)) break;
+      if (size > small || (!wave->scans.empty() && bytes + size > max_bytes)) break;
       bytes += size;
-      scans.push_back(std::make_shared<SegmentScan>(plan_, std::move(found_.front()), /*max_threads=*/1));
+      wave->scans.push_back(std::make_shared<SegmentScan>(plan_, std::move(found_.front()), /*max_threads=*/1));
       found_.pop_front();
     }
-    wave->results = std::make_shared<std::vector<Batches>>(scans.size());
+    wave->batches.resize(wave->scans.size());
+    wave->is_done.resize(wave->scans.size());
     std::vector<WorkSet::Piece> pieces;
-    for (size_t i = 0; i < scans.size(); ++i) {
-      pieces.push_back([scan = scans[i], results = wave->results, i]() -> arrow::Status {
-        while (true) {
-          ARROW_ASSIGN_OR_RAISE(auto batch, scan->Next());
-          if (batch == nullptr) return arrow::Status::OK();
-          (*results)[i].push_back(std::move(batch));
+    for (size_t i = 0; i < wave->scans.size(); ++i) {
+      // The wave outlives its pieces: closing waits for them.
+      pieces.push_back([wave = wave.get(), i]() -> arrow::Status {
+        // A few batches; what static and filled values make large beyond that is left to the reader.
+        for (size_t n = 0; n < kMaxBatchesAhead && !wave->is_cancelled; ++n) {
+          ARROW_ASSIGN_OR_RAISE(auto batch, wave->scans[i]->Next());
+          if (batch == nullptr) {
+            wave->is_done[i] = true;
+            wave->scans[i].reset();
+            break;
+          }
+          wave->batches[i].push_back(std::move(batch));
         }
+        return arrow::Status::OK();
       });
     }
     wave->work = std::make_unique<WorkSet>(std::move(pieces));
@@ -203,8 +243,8 @@ class ScanReader final : public arrow::RecordBatchReader {
     return true;
   }
 
-  // Joins the small batches of a wave.
-  arrow::Status Take(const std::vector<Batches>& results) {
+  // Moves batches of a wave to the ready ones, the small ones joined.
+  arrow::Status Take(Wave* wave) {
     Batches group;
     int64_t rows = 0;
     const auto flush = [&]() -> arrow::Status {
@@ -216,13 +256,26 @@ class ScanReader final : public arrow::RecordBatchReader {
       return arrow::Status::OK();
     };
     // Joining copies; only what is small is worth it.
-    const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, 8192);
-    for (const Batches& batches : results) {
-      for (const auto& batch : batches) {
+    const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, kMaxJoinedRows);
+    for (; wave->next_scan < wave->scans.size(); ++wave->next_scan) {
+      const size_t i = wave->next_scan;
+      for (auto& batch : wave->batches[i]) {
         if (rows + batch->num_rows() > max_join) ARROW_RETURN_NOT_OK(flush());
-        group.push_back(batch);
         rows += batch->num_rows();
+        group.push_back(std::move(batch));
       }
+      wave->batches[i].clear();
+      if (wave->is_done[i]) continue;
+      // A long one: the rest as it is asked for.
+      ARROW_RETURN_NOT_OK(flush());
+      if (!ready_.empty()) return arrow::Status::OK();
+      ARROW_ASSIGN_OR_RAISE(auto batch, wave->scans[i]->Next());
+      if (batch != nullptr) {
+        ready_.push_back(std::move(batch));
+        return arrow::Status::OK();
+      }
+      wave->is_done[i] = true;
+      wave->scans[i].reset();
     }
     return flush();
   }
@@ -235,6 +288,7 @@ class ScanReader final : public arrow::RecordBatchReader {
   std::deque<SegmentChunks> found_;
   std::deque<std::unique_ptr<Wave>> waves_;
   std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;
+  arrow::Status status_;  // the first error
 };
 
 }  // namespace

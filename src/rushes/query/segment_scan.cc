@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -10,6 +11,7 @@
 
 #include "arrow/array/array_binary.h"
 #include "arrow/array/array_primitive.h"
+#include "arrow/array/concatenate.h"
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
 #include "arrow/type.h"
@@ -117,7 +119,10 @@ struct SegmentScan::Window {
   // Per column in view: the first cell, if its cells are simply one chunk's neighbouring rows; `cells` is left empty then.
   std::vector<CellRef> whole;
   std::vector<CellRef> carry;                            // per column in view: after the window
-  std::vector<int64_t> own_times;                        // of the rows that passed the filter
+  // Bytes per row: of large cells (empty: none), and of static ones.
+  std::vector<int64_t> row_bytes;
+  int64_t static_bytes = 0;
+  std::vector<int64_t> own_times;                        // of rows picked from another window
 
   bool is_known(size_t view) const { return !cells[view].empty() || whole[view] != kNullCell; }
   CellRef cell(size_t view, int64_t row) const { return whole[view] != kNullCell ? whole[view] + row : cells[view][static_cast<size_t>(row)]; }
@@ -133,22 +138,38 @@ struct SegmentScan::PendingFetch {
 SegmentScan::SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads)
     : plan_(std::move(plan)), segment_(std::make_shared<const SegmentChunks>(std::move(segment))), max_threads_(max_threads) {}
 
-SegmentScan::~SegmentScan() = default;
+SegmentScan::~SegmentScan() {
+  if (prefetch_ == nullptr) return;
+  prefetch_->work->Cancel();
+  ARROW_UNUSED(prefetch_->work->Wait());
+}
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::Next() {
   if (!is_open_) {
     is_open_ = true;
     ARROW_RETURN_NOT_OK(Open());
   }
-  while (ready_.empty()) {
+  while (true) {
+    if (window_ != nullptr) {
+      const int64_t rows = static_cast<int64_t>(window_->times.size());
+      while (window_row_ < rows) {
+        const int64_t begin = window_row_;
+        window_row_ = BatchEnd(*window_, begin);
+        ARROW_ASSIGN_OR_RAISE(auto batch, MakeBatch(*window_, begin, window_row_));
+        if (batch != nullptr) return batch;
+      }
+      window_.reset();
+    }
+    if (!plan_->query.index) return nullptr;
+    if (in_group_) {
+      ARROW_RETURN_NOT_OK(next_row_ < group_times_.size() ? NextWindow() : EndGroup());
+      continue;
+    }
     const bool chunks_left = prefetch_ != nullptr || next_pending_ < pending_.size() || !active_.empty();
-    if (!plan_->query.index || (!chunks_left && next_sample_ >= samples_.size())) return nullptr;
+    if (!chunks_left && next_sample_ >= samples_.size()) return nullptr;
     ARROW_RETURN_NOT_OK(LoadGroup());
-    ARROW_RETURN_NOT_OK(ProcessGroup());
+    ARROW_RETURN_NOT_OK(BeginGroup());
   }
-  auto batch = std::move(ready_.front());
-  ready_.pop_front();
-  return batch;
 }
 
 // --- loading
@@ -233,9 +254,11 @@ arrow::Status SegmentScan::Open() {
     ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
     ARROW_RETURN_NOT_OK(FindStaticCells(chunks));
     // A chunk without rows or components is no data.
-    return EmitStaticRow(std::any_of(chunks.begin(), chunks.end(), [](const ChunkPtr& chunk) {
+    const bool has_data = std::any_of(chunks.begin(), chunks.end(), [](const ChunkPtr& chunk) {
       return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
-    }));
+    });
+    if (has_data) BeginStaticRow();
+    return arrow::Status::OK();
   }
   std::stable_sort(pending_.begin(), pending_.end(),
                    [&](uint32_t a, uint32_t b) { return segment_->chunks[a].start < segment_->chunks[b].start; });
@@ -293,9 +316,7 @@ arrow::Status SegmentScan::FindStaticCells(const std::vector<ChunkPtr>& chunks) 
 
 arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chunk) {
   const ChunkSchema* const schema = &chunk->schema();
-  for (const auto& known : bindings_) {
-    if (known->schema == schema) return known.get();
-  }
+  if (const auto known = bindings_.find(schema); known != bindings_.end()) return known->second.get();
   auto binding = std::make_unique<Binding>();
   binding->schema = schema;
   binding->keep_alive = chunk->schema_ptr();
@@ -334,8 +355,7 @@ arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chu
       if (entity.StartsWith(schema->entity())) binding->recursive_cleared.push_back(static_cast<int>(i));
     }
   }
-  bindings_.push_back(std::move(binding));
-  return bindings_.back().get();
+  return bindings_.emplace(schema, std::move(binding)).first->second.get();
 }
 
 namespace {
@@ -411,6 +431,7 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
   active_bytes_ += chunk->byte_size();
   loaded.chunk = std::move(chunk);
   active_.push_back(static_cast<uint32_t>(slots_.size()));
+  held_.push_back(active_.back());
   slots_.push_back(std::move(loaded));
   return arrow::Status::OK();
 }
@@ -516,46 +537,54 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) const
   if (!sorted.empty()) *times = std::move(sorted.front());
 }
 
-arrow::Status SegmentScan::ProcessGroup() {
+// The rows that the chunks loaded so far complete.
+arrow::Status SegmentScan::BeginGroup() {
   // Everything before the first time of the next chunk is final.
   const bool is_last = prefetch_ == nullptr && next_pending_ >= pending_.size();
   const uint32_t next = is_last ? 0 : prefetch_ != nullptr ? prefetch_->chunks[0] : pending_[next_pending_];
-  const int64_t bound = is_last ? kMaxTime : segment_->chunks[next].start - 1;
-  if (bound <= emitted_bound_ && !is_last) return arrow::Status::OK();
-
-  std::vector<int64_t> times;
+  group_bound_ = is_last ? kMaxTime : std::max(segment_->chunks[next].start, kMinTime) - 1;
+  if (group_bound_ <= emitted_bound_ && !is_last) return arrow::Status::OK();
+  in_group_ = true;
+  next_row_ = 0;
+  group_times_.clear();
   if (plan_->query.using_index_values) {
     const auto begin = samples_.begin() + static_cast<int64_t>(next_sample_);
-    const auto end = std::upper_bound(begin, samples_.end(), bound);
-    times.assign(begin, end);
+    const auto end = std::upper_bound(begin, samples_.end(), group_bound_);
+    group_times_.assign(begin, end);
     next_sample_ = static_cast<size_t>(end - samples_.begin());
   } else {
-    CollectTimes(bound, &times);
+    CollectTimes(group_bound_, &group_times_);
   }
+  // Without rows there may be values to carry all the same.
+  if (group_times_.empty()) return ProcessWindow({}, group_bound_);
+  return arrow::Status::OK();
+}
 
+arrow::Status SegmentScan::NextWindow() {
   int64_t num_computed = 1;
   for (const Column& column : columns_) num_computed += column.has_rows || column.is_needed;
-  const int64_t max_rows = std::max<int64_t>(1, std::min<int64_t>({plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)}));
-  for (size_t begin = 0; begin < times.size();) {
-    int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size() - begin));
-    if (rows > kMinWindowRows) {
-      // End with the first chunk that ends well inside the window.
-      const int64_t earliest = times[begin + static_cast<size_t>(kMinWindowRows) - 1];
-      int64_t cut = times[begin + static_cast<size_t>(rows) - 1];
-      for (const uint32_t slot : active_) {
-        const int64_t last = slots_[slot].times[slots_[slot].length - 1];
-        if (last >= earliest && last < cut) cut = last;
-      }
-      rows = std::upper_bound(times.begin() + static_cast<int64_t>(begin), times.begin() + static_cast<int64_t>(begin) + rows, cut) -
-             (times.begin() + static_cast<int64_t>(begin));
+  const int64_t max_rows = std::max<int64_t>(1, std::min<int64_t>(plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)));
+  const std::span<const int64_t> times = std::span<const int64_t>(group_times_).subspan(next_row_);
+  int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size()));
+  if (rows > kMinWindowRows) {
+    // End with the first chunk that ends well inside the window.
+    const int64_t earliest = times[static_cast<size_t>(kMinWindowRows) - 1];
+    int64_t cut = times[static_cast<size_t>(rows) - 1];
+    for (const uint32_t slot : active_) {
+      const int64_t last = slots_[slot].times[slots_[slot].length - 1];
+      if (last >= earliest && last < cut) cut = last;
     }
-    const bool is_final = begin + static_cast<size_t>(rows) == times.size();
-    ARROW_RETURN_NOT_OK(ProcessWindow(std::span<const int64_t>(times).subspan(begin, static_cast<size_t>(rows)),
-                                      is_final ? bound : times[begin + static_cast<size_t>(rows) - 1]));
-    begin += static_cast<size_t>(rows);
+    rows = std::upper_bound(times.begin(), times.begin() + rows, cut) - times.begin();
   }
-  if (times.empty()) ARROW_RETURN_NOT_OK(ProcessWindow({}, bound));
-  emitted_bound_ = std::max(emitted_bound_, bound);
+  next_row_ += static_cast<size_t>(rows);
+  const bool is_final = next_row_ == group_times_.size();
+  return ProcessWindow(times.first(static_cast<size_t>(rows)), is_final ? group_bound_ : times[static_cast<size_t>(rows) - 1]);
+}
+
+arrow::Status SegmentScan::EndGroup() {
+  in_group_ = false;
+  emitted_bound_ = std::max(emitted_bound_, group_bound_);
+  ARROW_RETURN_NOT_OK(KeepCarried());
   ReleaseChunks();
   return arrow::Status::OK();
 }
@@ -563,7 +592,9 @@ arrow::Status SegmentScan::ProcessGroup() {
 // Looks up the cells of rows with these times; takes in all of the chunks' rows up to `bound`.
 arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t bound) {
   const ScanPlan& plan = *plan_;
-  Window window;
+  window_ = std::make_unique<Window>();
+  window_row_ = 0;
+  Window& window = *window_;
   window.times = times;
   window.bound = bound;
   const int64_t n = static_cast<int64_t>(times.size());
@@ -646,7 +677,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     ComputeColumn(computed[static_cast<size_t>(i)], &window);
     return arrow::Status::OK();
   }));
-  if (n > 0) ARROW_RETURN_NOT_OK(EmitWindow(&window));
+  MeasureRows(&window);
   for (const int i : computed) columns_[static_cast<size_t>(i)].carry = window.carry[static_cast<size_t>(i)];
   return arrow::Status::OK();
 }
@@ -760,23 +791,60 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   window->carry[static_cast<size_t>(position)] = fill ? carry : kNullCell;
 }
 
+// Copies the rows out of finished chunks that fill later ones, so that the chunks can go.
+arrow::Status SegmentScan::KeepCarried() {
+  constexpr int64_t kWorthKeeping = 16;  // rows: smaller chunks stay
+  std::map<CellRef, std::vector<size_t>> carried;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const CellRef cell = columns_[i].carry;
+    if (cell == kNullCell) continue;
+    const Loaded& loaded = slots_[CellSlot(cell)];
+    if (loaded.next >= loaded.length && loaded.chunk->num_rows() > kWorthKeeping) carried[cell].push_back(i);
+  }
+  for (const auto& [cell, columns] : carried) {
+    const Loaded& source = slots_[CellSlot(cell)];
+    const auto batch = source.chunk->ToRecordBatch();
+    arrow::ArrayVector arrays;
+    for (const auto& array : batch->columns()) {
+      ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({array->Slice(CellRow(cell), 1)}));
+      arrays.push_back(std::move(copy));
+    }
+    const auto& schema = source.chunk->schema_ptr();
+    Loaded kept;
+    ARROW_ASSIGN_OR_RAISE(kept.chunk, Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
+    kept.binding = source.binding;
+    for (const auto& column : source.columns) {
+      ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({column->Slice(CellRow(cell), 1)}));
+      kept.columns.push_back(std::static_pointer_cast<arrow::ListArray>(copy));
+    }
+    active_bytes_ += kept.chunk->byte_size();
+    const auto slot = static_cast<uint32_t>(slots_.size());
+    for (const size_t column : columns) columns_[column].carry = MakeCell(slot, 0);
+    held_.push_back(slot);
+    slots_.push_back(std::move(kept));
+  }
+  return arrow::Status::OK();
+}
+
 void SegmentScan::ReleaseChunks() {
   std::set<uint32_t> carried;
   for (const Column& column : columns_) {
     if (column.carry != kNullCell) carried.insert(CellSlot(column.carry));
   }
-  std::vector<uint32_t> still_active;
-  for (const uint32_t slot : active_) {
-    if (slots_[slot].next < slots_[slot].length) still_active.push_back(slot);
-  }
-  active_ = std::move(still_active);
-  const std::set<uint32_t> busy(active_.begin(), active_.end());
-  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+  active_.clear();
+  std::vector<uint32_t> still_held;
+  for (const uint32_t slot : held_) {
     Loaded& loaded = slots_[slot];
-    if (loaded.chunk == nullptr || busy.contains(slot) || carried.contains(slot)) continue;
+    const bool is_active = loaded.next < loaded.length;
+    if (is_active) active_.push_back(slot);
+    if (is_active || carried.contains(slot)) {
+      still_held.push_back(slot);
+      continue;
+    }
     active_bytes_ -= loaded.chunk->byte_size();
     loaded = Loaded();
   }
+  held_ = std::move(still_held);
 }
 
 // --- output
@@ -885,50 +953,22 @@ bool HasLargeCells(const arrow::ListArray& column) {
 
 }  // namespace
 
-// Filters the window's rows, then cuts it into batches.
-arrow::Status SegmentScan::EmitWindow(Window* window) {
+// How large the rows are, where it matters for the size of a batch.
+void SegmentScan::MeasureRows(Window* window) const {
   const ScanPlan& plan = *plan_;
-  int64_t n = static_cast<int64_t>(window->times.size());
-  if (plan.filter != nullptr) {
-    arrow::ArrayVector columns;
-    for (const ScanPlan::Output& output : plan.filter_outputs) {
-      ARROW_ASSIGN_OR_RAISE(auto column, MakeOutput(output, *window, 0, n));
-      columns.push_back(std::move(column));
-    }
-    ARROW_ASSIGN_OR_RAISE(const auto selected, plan.filter->Select(*arrow::RecordBatch::Make(plan.filter_schema, n, std::move(columns))));
-    if (selected) {
-      // The rows that pass become the window.
-      if (selected->empty()) return arrow::Status::OK();
-      window->own_times.reserve(selected->size());
-      for (const int32_t row : *selected) window->own_times.push_back(window->times[static_cast<size_t>(row)]);
-      window->times = window->own_times;
-      for (size_t view = 0; view < window->cells.size(); ++view) {
-        auto& cells = window->cells[view];
-        if (const CellRef first = window->whole[view]; first != kNullCell) {
-          window->whole[view] = kNullCell;
-          for (const int32_t row : *selected) cells.push_back(first + row);
-          continue;
-        }
-        if (cells.empty()) continue;
-        for (size_t i = 0; i < selected->size(); ++i) cells[i] = cells[static_cast<size_t>((*selected)[i])];
-        cells.resize(selected->size());
-      }
-      n = static_cast<int64_t>(selected->size());
-    }
-  }
-
-  // Bytes per row, for columns with large cells only.
-  std::vector<int64_t> row_bytes;
-  int64_t static_bytes = 0;
-  for (const ScanPlan::Output& output : plan.outputs) {
-    if (output.kind != ScanPlan::OutputKind::kComponent) continue;
+  const int64_t n = static_cast<int64_t>(window->times.size());
+  std::vector<bool> is_measured(columns_.size(), false);
+  const auto measure = [&](const ScanPlan::Output& output) {
+    if (output.kind != ScanPlan::OutputKind::kComponent) return;
     const size_t view = static_cast<size_t>(output.position);
+    if (is_measured[view]) return;
+    is_measured[view] = true;
     if (columns_[view].static_cell != kNullCell) {
-      static_bytes += CellBytes(*columns_[view].static_column, 0);
-      continue;
+      window->static_bytes += CellBytes(*columns_[view].static_column, 0);
+      return;
     }
-    if (!window->is_known(view)) continue;
-    if (const CellRef first = window->whole[view]; first != kNullCell && !HasLargeCells(*slots_[CellSlot(first)].column(view))) continue;
+    if (!window->is_known(view)) return;
+    if (const CellRef first = window->whole[view]; first != kNullCell && !HasLargeCells(*slots_[CellSlot(first)].column(view))) return;
     bool is_large = false, is_known = false;
     uint32_t known_slot = 0;
     const arrow::ListArray* column = nullptr;
@@ -944,51 +984,84 @@ arrow::Status SegmentScan::EmitWindow(Window* window) {
       if (!is_large) continue;
       const int64_t bytes = CellBytes(*column, CellRow(cell));
       if (bytes <= kSmallCellBytes) continue;
-      if (row_bytes.empty()) row_bytes.resize(static_cast<size_t>(n));
-      row_bytes[static_cast<size_t>(i)] += bytes;
+      if (window->row_bytes.empty()) window->row_bytes.resize(static_cast<size_t>(n));
+      window->row_bytes[static_cast<size_t>(i)] += bytes;
+    }
+  };
+  for (const ScanPlan::Output& output : plan.outputs) measure(output);
+  for (const ScanPlan::Output& output : plan.filter_outputs) measure(output);
+}
+
+// Where a batch from `begin` on ends.
+int64_t SegmentScan::BatchEnd(const Window& window, int64_t begin) const {
+  const ScanOptions& options = plan_->options;
+  int64_t end = std::min(static_cast<int64_t>(window.times.size()), begin + options.max_batch_rows);
+  if (window.static_bytes > 0) end = std::min(end, begin + std::max<int64_t>(1, options.max_batch_bytes / window.static_bytes));
+  if (window.row_bytes.empty()) return end;
+  int64_t bytes = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    bytes += window.row_bytes[static_cast<size_t>(i)] + window.static_bytes;
+    if (bytes > options.max_batch_bytes && i > begin) return i;
+  }
+  return end;
+}
+
+// Rows [begin, end) of the window as a batch, without those that do not pass the filter; null if none does.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const Window& window, int64_t begin, int64_t end) const {
+  const ScanPlan& plan = *plan_;
+  const Window* from = &window;
+  Window picked;
+  std::vector<std::shared_ptr<arrow::Array>> filtered_on;
+  if (plan.filter != nullptr) {
+    for (const ScanPlan::Output& output : plan.filter_outputs) {
+      ARROW_ASSIGN_OR_RAISE(auto column, MakeOutput(output, window, begin, end));
+      filtered_on.push_back(std::move(column));
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto selected, plan.filter->Select(*arrow::RecordBatch::Make(plan.filter_schema, end - begin, filtered_on)));
+    if (selected) {
+      if (selected->empty()) return nullptr;
+      filtered_on.clear();
+      picked.own_times.reserve(selected->size());
+      for (const int32_t row : *selected) picked.own_times.push_back(window.times[static_cast<size_t>(begin + row)]);
+      picked.times = picked.own_times;
+      picked.cells.resize(columns_.size());
+      picked.whole.resize(columns_.size(), kNullCell);
+      for (size_t view = 0; view < columns_.size(); ++view) {
+        if (!window.is_known(view)) continue;
+        auto& cells = picked.cells[view];
+        cells.reserve(selected->size());
+        for (const int32_t row : *selected) cells.push_back(window.cell(view, begin + row));
+      }
+      from = &picked;
+      begin = 0;
+      end = static_cast<int64_t>(selected->size());
     }
   }
-  const int64_t max_rows = plan.options.max_batch_rows;
-  for (int64_t begin = 0; begin < n;) {
-    int64_t end = std::min(n, begin + max_rows);
-    if (static_bytes > 0) end = std::min(end, begin + std::max<int64_t>(1, plan.options.max_batch_bytes / static_bytes));
-    if (!row_bytes.empty()) {
-      int64_t bytes = 0;
-      for (int64_t i = begin; i < end; ++i) {
-        bytes += row_bytes[static_cast<size_t>(i)] + static_bytes;
-        if (bytes > plan.options.max_batch_bytes && i > begin) {
-          end = i;
-          break;
-        }
+  arrow::ArrayVector columns(plan.outputs.size());
+  const int threads = (end - begin) * static_cast<int64_t>(columns.size()) < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
+    const ScanPlan::Output& output = plan.outputs[static_cast<size_t>(i)];
+    for (size_t f = 0; f < filtered_on.size(); ++f) {
+      if (plan.filter_outputs[f].kind == output.kind && plan.filter_outputs[f].position == output.position) {
+        columns[static_cast<size_t>(i)] = filtered_on[f];
+        return arrow::Status::OK();
       }
     }
-    ARROW_RETURN_NOT_OK(EmitBatch(window, begin, end));
-    begin = end;
-  }
-  return arrow::Status::OK();
-}
-
-arrow::Status SegmentScan::EmitBatch(Window* window, int64_t begin, int64_t end) {
-  const ScanPlan& plan = *plan_;
-  arrow::ArrayVector columns(plan.outputs.size());
-  const int threads = (end - begin) * static_cast<int64_t>(columns.size()) < 16384 ? 1 : max_threads_;
-  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
-    return MakeOutput(plan.outputs[static_cast<size_t>(i)], *window, begin, end).Value(&columns[static_cast<size_t>(i)]);
+    return MakeOutput(output, *from, begin, end).Value(&columns[static_cast<size_t>(i)]);
   }));
-  ready_.push_back(arrow::RecordBatch::Make(plan.schema, end - begin, std::move(columns)));
-  return arrow::Status::OK();
+  return arrow::RecordBatch::Make(plan.schema, end - begin, std::move(columns));
 }
 
-// Without an index: one row of static values, if the segment has static chunks in view.
-arrow::Status SegmentScan::EmitStaticRow(bool has_static_chunk) {
-  if (!has_static_chunk) return arrow::Status::OK();
-  if (plan_->query.using_index_values && !plan_->query.using_index_values->contains(segment_->segment_id)) return arrow::Status::OK();
-  Window window;
-  const int64_t no_time = 0;
-  window.times = std::span<const int64_t>(&no_time, 1);
-  window.cells.resize(columns_.size());
-  window.whole.resize(columns_.size(), kNullCell);
-  return EmitWindow(&window);
+// Without an index: one row of static values.
+void SegmentScan::BeginStaticRow() {
+  if (plan_->query.using_index_values && !plan_->query.using_index_values->contains(segment_->segment_id)) return;
+  window_ = std::make_unique<Window>();
+  window_row_ = 0;
+  window_->own_times = {0};
+  window_->times = window_->own_times;
+  window_->cells.resize(columns_.size());
+  window_->whole.resize(columns_.size(), kNullCell);
+  MeasureRows(window_.get());
 }
 
 }  // namespace rushes

@@ -1,10 +1,11 @@
 // The scan of one segment: chunks in, aligned rows out.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "arrow/record_batch.h"
@@ -28,7 +29,7 @@ class SegmentScan {
   SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads);
   ~SegmentScan();
 
-  // The next batch of at least one row, or null at the end.
+  // The next batch of at least one row, or null at the end. Not to be called again after an error.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next();
 
  private:
@@ -49,14 +50,18 @@ class SegmentScan {
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
   arrow::Status FindStaticCells(const std::vector<ChunkPtr>& chunks);
   void CollectTimes(int64_t bound, std::vector<int64_t>* times) const;
-  arrow::Status ProcessGroup();
+  arrow::Status BeginGroup();
+  arrow::Status NextWindow();
+  arrow::Status EndGroup();
   arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound);
   void ComputeColumn(int position, Window* window) const;
-  arrow::Status EmitWindow(Window* window);
-  arrow::Status EmitStaticRow(bool has_static_chunk);
+  void MeasureRows(Window* window) const;
+  void BeginStaticRow();
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin, int64_t end) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
-  arrow::Status EmitBatch(Window* window, int64_t begin, int64_t end);
+  int64_t BatchEnd(const Window& window, int64_t begin) const;
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const Window& window, int64_t begin, int64_t end) const;
+  arrow::Status KeepCarried();
   void ReleaseChunks();
 
   const std::shared_ptr<const ScanPlan> plan_;
@@ -65,9 +70,10 @@ class SegmentScan {
   bool is_open_ = false;
 
   std::vector<Column> columns_;                  // one per column in view
-  std::vector<std::unique_ptr<Binding>> bindings_;
+  std::unordered_map<const ChunkSchema*, std::unique_ptr<Binding>> bindings_;
   std::vector<Loaded> slots_;                    // every chunk loaded so far; those let go are empty
   std::vector<uint32_t> active_;                 // slots that have rows to come
+  std::vector<uint32_t> held_;                   // slots with a chunk, the active ones among them
   std::vector<uint32_t> pending_;                // positions of temporal chunks to load, by first time
   size_t next_pending_ = 0;
   int64_t group_bytes_ = 0;
@@ -80,7 +86,13 @@ class SegmentScan {
   size_t next_sample_ = 0;
   int64_t emitted_bound_ = kMinTime - 1;         // rows up to here are out
 
-  std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;
+  // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
+  bool in_group_ = false;
+  std::vector<int64_t> group_times_;
+  int64_t group_bound_ = 0;
+  size_t next_row_ = 0;
+  std::unique_ptr<Window> window_;
+  int64_t window_row_ = 0;
 };
 
 }  // namespace rushes

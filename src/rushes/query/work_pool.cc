@@ -31,7 +31,9 @@ struct WorkSet::State {
 };
 
 WorkSet::WorkSet(std::vector<Piece> pieces) : state_(std::make_shared<State>()) { state_->pieces = std::move(pieces); }
-WorkSet::~WorkSet() { state_->skip = true; }
+WorkSet::~WorkSet() { Cancel(); }
+
+void WorkSet::Cancel() { state_->skip = true; }
 
 void WorkSet::Work(State* state) {
   while (true) {

@@ -26,6 +26,8 @@ class WorkSet {
 
   // Lets at most `max_threads` shared threads begin (0: as many as there are). Call once.
   void Start(int max_threads = 0);
+  // Pieces not yet begun are skipped from now on; Wait then waits for the others only.
+  void Cancel();
   // Runs what has not begun, waits for the rest. The first error of any piece; after one, pieces not yet begun are skipped.
   arrow::Status Wait();
 
