@@ -20,7 +20,9 @@ def ranges():
 
 
 if __name__ == "__main__":
-    print("// Made by tools/make_alphanumeric_table.py: first and last code point of each range above ASCII.")
+    print(
+        "// Made by tools/make_alphanumeric_table.py: first and last code point of each range above ASCII."
+    )
     line = ""
     for first, last in ranges():
         item = f"{{0x{first:X}, 0x{last:X}}}, "

@@ -22,7 +22,9 @@ BUILD = ROOT / "build" / "release"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--color=no", "--durations=5", "-ra"]
 
 # The closing lines of ctest and of pytest.
-CLOSING = re.compile(r"^(\d+% tests passed, .*|=* ?\d+ (passed|failed|error|skipped).* in [\d.]+s.*)$")
+CLOSING = re.compile(
+    r"^(\d+% tests passed, .*|=* ?\d+ (passed|failed|error|skipped).* in [\d.]+s.*)$"
+)
 
 
 @dataclass
@@ -48,7 +50,15 @@ def steps(jobs: int) -> list[Step]:
         Step("link", ["tools/link_build.sh", str(BUILD)], 60, ["build"]),
         Step(
             "C++ tests",
-            ["ctest", "--test-dir", str(BUILD), "--output-on-failure", "--no-tests=error", "-LE", "soak"],
+            [
+                "ctest",
+                "--test-dir",
+                str(BUILD),
+                "--output-on-failure",
+                "--no-tests=error",
+                "-LE",
+                "soak",
+            ],
             900,
             ["build"],
             True,
@@ -56,7 +66,13 @@ def steps(jobs: int) -> list[Step]:
         Step("Python tests", [*pytest_env, *PYTEST, "tests/python"], 600, ["link"], True),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
-        Step("packaging tests", [*pytest_env, *PYTEST, "tests/packaging"], 1200, ["wheel", "link"], True),
+        Step(
+            "packaging tests",
+            [*pytest_env, *PYTEST, "tests/packaging"],
+            1200,
+            ["wheel", "link"],
+            True,
+        ),
     ]
 
 
@@ -109,7 +125,9 @@ def main() -> int:
     """Returns 0 if every step passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", help="run only steps whose name contains this, with what they need")
+    parser.add_argument(
+        "--only", help="run only steps whose name contains this, with what they need"
+    )
     args = parser.parse_args()
 
     start = time.monotonic()
@@ -134,7 +152,10 @@ def main() -> int:
     for step in plan:
         print(f"{step.name:<16} {step.seconds:7.1f} s  {step.outcome}")
     failed = [s.name for s in plan if s.outcome != "ok"]
-    print(f"{len(plan) - len(failed)} of {len(plan)} steps ok" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{len(plan) - len(failed)} of {len(plan)} steps ok"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     for step in plan:
         if step.closing:
             print(step.closing)

@@ -51,7 +51,8 @@ void BindArrowObjects(nb::module_& module) {
             auto reader = std::make_shared<arrow::TableBatchReader>(self.table);
             return StreamCapsule(std::move(reader));
           },
-          nb::arg("requested_schema") = nb::none(), nb::sig("def __arrow_c_stream__(self, requested_schema: object | None = None) -> object"));
+          nb::arg("requested_schema") = nb::none(),
+          nb::sig("def __arrow_c_stream__(self, requested_schema: object | None = None) -> object"));
 }
 
 }  // namespace rushes::python

@@ -3,10 +3,10 @@
 
 #include <memory>
 
+#include <nanobind/nanobind.h>
 #include "arrow/record_batch.h"
 #include "arrow/table.h"
 #include "arrow/type.h"
-#include <nanobind/nanobind.h>
 
 namespace rushes::python {
 

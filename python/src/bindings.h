@@ -3,9 +3,9 @@
 
 #include <memory>
 
+#include <nanobind/nanobind.h>
 #include "blocking.h"
 #include "rushes/api/connection.h"
-#include <nanobind/nanobind.h>
 
 namespace rushes::python {
 

@@ -2,13 +2,13 @@
 
 #include <deque>
 
-#include "arrow_objects.h"
-#include "bindings.h"
-#include "status.h"
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+#include "arrow_objects.h"
+#include "bindings.h"
+#include "status.h"
 
 namespace rushes::python {
 namespace {
@@ -107,8 +107,8 @@ void BindConnection(nb::module_& module) {
       .def_static(
           "open",
           [](std::string address, std::string token, double timeout_s) {
-            return ConnectionObject{Owned<Connection>(
-                Check(CallBlocking([address, token, timeout_s] { return Connect(address, token, timeout_s); })))};
+            return ConnectionObject{
+                Owned<Connection>(Check(CallBlocking([address, token, timeout_s] { return Connect(address, token, timeout_s); })))};
           },
           nb::arg("address"), nb::arg("token") = "", nb::arg("timeout_s") = 10.0)
       .def("url", [](const ConnectionObject& self) { return self.connection.get()->url(); })
@@ -154,8 +154,8 @@ void BindConnection(nb::module_& module) {
           nb::arg("id"))
       .def(
           "register",
-          [](const ConnectionObject& self, const nb::bytes& dataset,
-             const std::vector<std::tuple<std::string, std::string, bool>>& sources, int on_duplicate) {
+          [](const ConnectionObject& self, const nb::bytes& dataset, const std::vector<std::tuple<std::string, std::string, bool>>& sources,
+             int on_duplicate) {
             std::vector<DataSource> wanted;
             for (const auto& [url, layer, is_prefix] : sources) wanted.push_back({url, layer, is_prefix});
             auto connection = self.connection.get();
@@ -191,9 +191,8 @@ void BindConnection(nb::module_& module) {
           "segment_schema",
           [](const ConnectionObject& self, const nb::bytes& id, std::vector<std::string> segments, std::vector<std::string> layers) {
             auto connection = self.connection.get();
-            return SchemaObject{Check(CallBlocking([connection, id = ToEntryId(id), segments, layers] {
-              return connection->GetSegmentSchema(id, segments, layers);
-            }))};
+            return SchemaObject{Check(CallBlocking(
+                [connection, id = ToEntryId(id), segments, layers] { return connection->GetSegmentSchema(id, segments, layers); }))};
           },
           nb::arg("id"), nb::arg("segments"), nb::arg("layers"))
       .def(

@@ -2,17 +2,17 @@
 
 #include <cstring>
 
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 #include "arrow/buffer.h"
 #include "arrow/compute/expression.h"
 #include "arrow_objects.h"
 #include "bindings.h"
 #include "rushes/query/query.h"
 #include "status.h"
-#include <nanobind/stl/map.h>
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
-#include <nanobind/stl/vector.h>
 
 namespace rushes::python {
 namespace {
@@ -126,8 +126,8 @@ class ScanObject {
 
   nb::object Stream(nb::object) {
     auto query = query_.get();
-    auto reader = Check(CallBlocking(
-        [query, columns = columns_, filter = filter_, options = options_] { return query->Scan(columns, filter, options); }));
+    auto reader = Check(
+        CallBlocking([query, columns = columns_, filter = filter_, options = options_] { return query->Scan(columns, filter, options); }));
     return StreamCapsule(std::make_shared<InterruptibleReader>(std::move(reader), outcome_));
   }
 

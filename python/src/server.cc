@@ -1,10 +1,10 @@
 #include "rushes/api/server.h"
 
-#include "bindings.h"
-#include "status.h"
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include "bindings.h"
+#include "status.h"
 
 namespace rushes::python {
 namespace {

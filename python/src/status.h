@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
+#include <nanobind/nanobind.h>
 #include "arrow/result.h"
 #include "arrow/status.h"
-#include <nanobind/nanobind.h>
 
 namespace rushes::python {
 

@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # The one that `make build` links into the tree, or another one to be judged.
-EXECUTABLE = Path(os.environ.get("RUSHES_EXECUTABLE", ROOT / "python" / "rushes" / "bin" / "rushes"))
+EXECUTABLE = Path(
+    os.environ.get("RUSHES_EXECUTABLE", ROOT / "python" / "rushes" / "bin" / "rushes")
+)
 
 
 class RushesProcess:
@@ -41,7 +43,9 @@ class RushesProcess:
         assert self.url, "the server did not start:\n" + "".join(self.output)
         self.port = int(self.url.rsplit(":", 1)[1])
         # Drained, so that the server never waits for its log.
-        self._drain = threading.Thread(target=lambda: self.output.extend(self.process.stdout), daemon=True)
+        self._drain = threading.Thread(
+            target=lambda: self.output.extend(self.process.stdout), daemon=True
+        )
         self._drain.start()
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout_s: float = 20) -> int:
@@ -67,7 +71,10 @@ def serve() -> Iterator[Callable[..., RushesProcess]]:
             def end() -> None:
                 ended = server.process.poll()
                 code = server.stop()
-                assert code == 0, f"exit code {code} ({'ended by itself' if ended else 'stopped'}):\n" + "".join(server.output)
+                assert code == 0, (
+                    f"exit code {code} ({'ended by itself' if ended else 'stopped'}):\n"
+                    + "".join(server.output)
+                )
 
             stack.callback(end)
             return server

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXECUTABLE = Path(os.environ.get("RUSHES_EXECUTABLE", ROOT / "python" / "rushes" / "bin" / "rushes"))
+EXECUTABLE = Path(
+    os.environ.get("RUSHES_EXECUTABLE", ROOT / "python" / "rushes" / "bin" / "rushes")
+)
 TOOL = EXECUTABLE.resolve().parent / "rushes_rrd_tool"
 RERUN = Path(sys.executable).parent / "rerun"
 
@@ -28,7 +30,9 @@ NAMES = [f"{path.parent.name}-{path.name}" for path in READABLE]
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def tool(*arguments: str | Path) -> str:
@@ -93,11 +97,15 @@ def test_optimised_and_split_files_are_read(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     listed = tool("list", merged)
     assert listed.count("store recording rushes_demo episode_00") == 2
-    assert len(chunks(merged)) == len(chunks(path)) + len(chunks(ROOT / "recordings/demo/episode_001.rrd"))
+    assert len(chunks(merged)) == len(chunks(path)) + len(
+        chunks(ROOT / "recordings/demo/episode_001.rrd")
+    )
 
 
 @pytest.mark.parametrize("missing", [1, 40, 3000, 100_000])
-def test_what_is_left_of_a_cut_file_is_what_the_official_reader_finds(missing: int, tmp_path: Path) -> None:
+def test_what_is_left_of_a_cut_file_is_what_the_official_reader_finds(
+    missing: int, tmp_path: Path
+) -> None:
     path = ROOT / "recordings/demo/episode_000.rrd"
     cut = tmp_path / "cut.rrd"
     shutil.copy(path, cut)

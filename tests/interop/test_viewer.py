@@ -27,7 +27,17 @@ def screenshot(url: str, path: Path) -> numpy.ndarray:
     command = str(viewer) if viewer.exists() else shutil.which("rerun")
     assert command, "rerun-sdk brings the viewer"
     done = subprocess.run(
-        [command, "--headless", "--port", "auto", "--window-size", "1600x1000", "--screenshot-to", str(path), url],
+        [
+            command,
+            "--headless",
+            "--port",
+            "auto",
+            "--window-size",
+            "1600x1000",
+            "--screenshot-to",
+            str(path),
+            url,
+        ],
         capture_output=True,
         text=True,
         timeout=120,
@@ -49,7 +59,9 @@ def pixels_of_colours(image: numpy.ndarray) -> dict[str, int]:
 def test_shows_a_segment(serve, tmp_path: Path) -> None:
     server = serve(DEMO)
     dataset = CatalogClient(server.url).get_dataset("demo")
-    counts = pixels_of_colours(screenshot(dataset.segment_url("episode_001"), tmp_path / "segment.png"))
+    counts = pixels_of_colours(
+        screenshot(dataset.segment_url("episode_001"), tmp_path / "segment.png")
+    )
     assert len(counts) == 4
     assert all(count >= COLOURS["pixels_min"] for count in counts.values()), counts
 

@@ -122,7 +122,9 @@ def test_executable(tmp_path: Path) -> None:
 
 
 def test_executable_takes_only_arrow_and_the_c_library() -> None:
-    system = re.compile(r"^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt|ld-linux-x86-64)\.so")
+    system = re.compile(
+        r"^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt|ld-linux-x86-64)\.so"
+    )
     foreign = [n for n in needed(EXECUTABLE) if not system.match(n) and not ARROW_SIDE.match(n)]
     assert foreign == []
 

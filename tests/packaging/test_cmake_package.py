@@ -68,7 +68,15 @@ def test_another_project_can_use_it(tmp_path: Path) -> None:
 
     cmake = shutil.which("cmake")
     assert cmake
-    run(cmake, "--install", str(ROOT / "build/release"), "--component", "development", "--prefix", str(prefix))
+    run(
+        cmake,
+        "--install",
+        str(ROOT / "build/release"),
+        "--component",
+        "development",
+        "--prefix",
+        str(prefix),
+    )
     # Nothing of the tree may be needed: neither a header nor a library.
     for file in prefix.rglob("*.cmake"):
         assert str(ROOT) not in file.read_text(), file

@@ -56,7 +56,13 @@ def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
     subprocess.run(
-        [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel)],
+        [
+            str(folder / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            str(wheel),
+        ],
         check=True,
         timeout=400,
     )
@@ -68,9 +74,7 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k in keep}
 
 
-def run(
-    fresh: Path, *command: str, cwd: Path, **env: str
-) -> subprocess.CompletedProcess[str]:
+def run(fresh: Path, *command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(fresh / "bin" / command[0]), *command[1:]],
         capture_output=True,
@@ -90,7 +94,9 @@ def test_name_and_contents(wheel: Path) -> None:
     assert "rushes/py.typed" in names
     assert any(n.endswith("LICENSE-MIT") for n in names)
     assert any(n.endswith("LICENSE-APACHE") for n in names)
-    assert not [n for n in names if re.search(r"lib(arrow|parquet)\w*[-.]", n)], "Arrow is the user's"
+    assert not [n for n in names if re.search(r"lib(arrow|parquet)\w*[-.]", n)], (
+        "Arrow is the user's"
+    )
     assert not [n for n in names if n.endswith((".cc", ".h", ".pyc", ".a"))]
 
 
@@ -102,7 +108,9 @@ def test_it_works_and_needs_no_library_of_the_system(fresh: Path, tmp_path: Path
     assert any("_core" in path for path in mapped)
     bundled = re.compile(r"lib(grpc|gpr|protobuf|absl|crypto|ssl|re2|cares|lz4)\S*\.so")
     site = str(fresh)
-    assert [p for p in mapped if bundled.search(p) and p.startswith(site)], "Debian's libraries travel in it"
+    assert [p for p in mapped if bundled.search(p) and p.startswith(site)], (
+        "Debian's libraries travel in it"
+    )
     outside = [p for p in mapped if bundled.search(p) and not p.startswith(site)]
     # Python's own _ssl module may have loaded the system's OpenSSL.
     assert [p for p in outside if not re.search(r"lib(crypto|ssl)\.so", p)] == []
@@ -133,7 +141,13 @@ def test_pip_install_from_the_tree_into_an_empty_environment(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
     env = {"CC": "cc", "CXX": "c++", **clean_environment()}
     subprocess.run(
-        [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", str(ROOT)],
+        [
+            str(folder / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            str(ROOT),
+        ],
         check=True,
         timeout=900,
         env=env,

@@ -27,6 +27,7 @@ struct EmbeddedCatalog {
 // `keep_alive` is what must live as long as a connection or chunk source does: the server.
 std::shared_ptr<Connection> MakeEmbeddedConnection(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive);
 // A dataset of it; the segments and chunks are looked up again at each call.
-std::shared_ptr<ChunkSource> MakeLocalChunkSource(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive, EntryId dataset);
+std::shared_ptr<ChunkSource> MakeLocalChunkSource(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive,
+                                                  EntryId dataset);
 
 }  // namespace rushes

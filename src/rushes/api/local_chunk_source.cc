@@ -109,7 +109,8 @@ class LocalChunkSource final : public ChunkSource {
       if (wanted[l].empty()) continue;
       auto read = layers[l]->store->ReadChunks(wanted[l], &shared_->cache);
       if (!read.ok()) {
-        return read.status().WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name, "\": ", read.status().message());
+        return read.status().WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name,
+                                         "\": ", read.status().message());
       }
       for (size_t i = 0; i < read->size(); ++i) out[places[l][i]] = std::move((*read)[i]);
     }
@@ -172,7 +173,8 @@ class LocalChunkSource final : public ChunkSource {
 
 }  // namespace
 
-std::shared_ptr<ChunkSource> MakeLocalChunkSource(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive, EntryId dataset) {
+std::shared_ptr<ChunkSource> MakeLocalChunkSource(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive,
+                                                  EntryId dataset) {
   return std::make_shared<LocalChunkSource>(std::move(catalog), std::move(keep_alive), dataset);
 }
 

@@ -57,8 +57,7 @@ std::shared_ptr<const CatalogState> Catalog::state() const {
 }
 
 int64_t Catalog::NowNs() {
-  const int64_t now_ns =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   last_time_ns_ = std::max(last_time_ns_ + 1, now_ns);
   return last_time_ns_;
 }

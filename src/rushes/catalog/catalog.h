@@ -48,8 +48,8 @@ class Catalog {
 
   // A dataset with its blueprint and asset companions. AlreadyExists when the name or id is taken.
   arrow::Result<EntryPtr> CreateDataset(const std::string& name, std::optional<EntryId> id = std::nullopt);
-  // Replaces the details. A reference must be to an existing dataset of the right kind (Invalid); an asset dataset is kept when unset, and made
-  // anew when it is gone.
+  // Replaces the details. A reference must be to an existing dataset of the right kind (Invalid); an asset dataset is kept when unset, and
+  // made anew when it is gone.
   arrow::Result<EntryPtr> UpdateDataset(EntryId id, DatasetDetails details, std::optional<std::string> default_segment_table_blueprint);
   arrow::Result<EntryPtr> Rename(EntryId id, const std::string& name);
   // A dataset goes with its companions. Recordings stay on disk.

@@ -107,12 +107,12 @@ arrow::Result<EntryPtr> CatalogState::GetDataset(std::string_view name) const {
 }
 
 const std::shared_ptr<arrow::Schema>& CatalogState::EntriesSchema() {
-  static const auto schema = arrow::schema(
-      {arrow::field("id", arrow::fixed_size_binary(16), false), arrow::field("name", arrow::utf8(), false),
-       arrow::field("entry_kind", arrow::uint8(), false,
-                    arrow::key_value_metadata({"rerun:component_type"}, {"rerun.components.EntryKind"})),
-       arrow::field("created_at", arrow::timestamp(arrow::TimeUnit::NANO), false),
-       arrow::field("updated_at", arrow::timestamp(arrow::TimeUnit::NANO), false)});
+  static const auto schema =
+      arrow::schema({arrow::field("id", arrow::fixed_size_binary(16), false), arrow::field("name", arrow::utf8(), false),
+                     arrow::field("entry_kind", arrow::uint8(), false,
+                                  arrow::key_value_metadata({"rerun:component_type"}, {"rerun.components.EntryKind"})),
+                     arrow::field("created_at", arrow::timestamp(arrow::TimeUnit::NANO), false),
+                     arrow::field("updated_at", arrow::timestamp(arrow::TimeUnit::NANO), false)});
   return schema;
 }
 

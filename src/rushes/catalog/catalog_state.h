@@ -34,16 +34,16 @@ struct Layer {
   Tuid id;  // of this registration; part of the keys of its chunks
   std::string segment_id;
   std::string name;
-  std::string url;   // as registered
+  std::string url;  // as registered
   int64_t registered_at_ns = 0;
   int64_t updated_at_ns = 0;
   uint64_t num_chunks = 0;
   uint64_t size_bytes = 0;    // of the encoded chunks, each with its message header
   std::string schema_sha256;  // 32 bytes: identifies `schema`
   std::shared_ptr<const DatasetSchema> schema;
-  std::vector<TimelineRange> ranges;        // sorted by timeline name
-  std::vector<PropertyColumn> properties;   // sorted by name
-  RecordingStorePtr store;                  // index and chunks
+  std::vector<TimelineRange> ranges;       // sorted by timeline name
+  std::vector<PropertyColumn> properties;  // sorted by name
+  RecordingStorePtr store;                 // index and chunks
 };
 using LayerPtr = std::shared_ptr<const Layer>;
 

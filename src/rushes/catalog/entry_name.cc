@@ -9,8 +9,8 @@ namespace rushes {
 arrow::Status ValidateEntryName(std::string_view name) {
   if (name.empty()) return arrow::Status::Invalid("Invalid entry name: must not be empty");
   if (name.size() > kMaxEntryNameBytes) {
-    return arrow::Status::Invalid("Invalid entry name: exceeds maximum length of ", kMaxEntryNameBytes, " characters (got ",
-                                  name.size(), ")");
+    return arrow::Status::Invalid("Invalid entry name: exceeds maximum length of ", kMaxEntryNameBytes, " characters (got ", name.size(),
+                                  ")");
   }
   for (size_t i = 0; i < name.size(); ++i) {
     const unsigned char c = static_cast<unsigned char>(name[i]);

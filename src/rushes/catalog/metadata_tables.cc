@@ -148,12 +148,10 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeSegmentTable(const Datase
     ++row;
   }
 
-  arrow::FieldVector fields = {arrow::field("rerun_segment_id", arrow::utf8(), false),
-                               arrow::field("rerun_layer_names", list_type, false),
-                               arrow::field("rerun_storage_urls", list_type, false),
-                               arrow::field("rerun_last_updated_at", NanoTimestamp(), false),
-                               arrow::field("rerun_num_chunks", arrow::uint64(), false),
-                               arrow::field("rerun_size_bytes", arrow::uint64(), false)};
+  arrow::FieldVector fields = {
+      arrow::field("rerun_segment_id", arrow::utf8(), false),   arrow::field("rerun_layer_names", list_type, false),
+      arrow::field("rerun_storage_urls", list_type, false),     arrow::field("rerun_last_updated_at", NanoTimestamp(), false),
+      arrow::field("rerun_num_chunks", arrow::uint64(), false), arrow::field("rerun_size_bytes", arrow::uint64(), false)};
   arrow::ArrayVector columns;
   ARROW_RETURN_NOT_OK(Finish(ids, &columns));
   ARROW_RETURN_NOT_OK(Finish(name_lists, &columns));
@@ -186,16 +184,13 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeSegmentTable(const Datase
 }
 
 const std::shared_ptr<arrow::Schema>& ManifestBaseSchema() {
-  static const auto schema = arrow::schema({arrow::field("rerun_layer_name", arrow::utf8(), false),
-                                            arrow::field("rerun_segment_id", arrow::utf8(), false),
-                                            arrow::field("rerun_storage_url", arrow::utf8(), false),
-                                            arrow::field("rerun_layer_type", arrow::utf8(), false),
-                                            arrow::field("rerun_registration_time", NanoTimestamp(), false),
-                                            arrow::field("rerun_last_updated_at", NanoTimestamp(), false),
-                                            arrow::field("rerun_num_chunks", arrow::uint64(), true),
-                                            arrow::field("rerun_size_bytes", arrow::uint64(), true),
-                                            arrow::field("rerun_schema_sha256", arrow::fixed_size_binary(32), true),
-                                            arrow::field("rerun_registration_status", arrow::utf8(), false)});
+  static const auto schema = arrow::schema(
+      {arrow::field("rerun_layer_name", arrow::utf8(), false), arrow::field("rerun_segment_id", arrow::utf8(), false),
+       arrow::field("rerun_storage_url", arrow::utf8(), false), arrow::field("rerun_layer_type", arrow::utf8(), false),
+       arrow::field("rerun_registration_time", NanoTimestamp(), false), arrow::field("rerun_last_updated_at", NanoTimestamp(), false),
+       arrow::field("rerun_num_chunks", arrow::uint64(), true), arrow::field("rerun_size_bytes", arrow::uint64(), true),
+       arrow::field("rerun_schema_sha256", arrow::fixed_size_binary(32), true),
+       arrow::field("rerun_registration_status", arrow::utf8(), false)});
   return schema;
 }
 
@@ -247,14 +242,13 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ApplyScan(const std::shared_p
   for (const std::string& name : scan.columns) {
     const int index = table->schema()->GetFieldIndex(name);
     if (index < 0) {
-      return arrow::Status::Invalid("column '", name, "' not found; there are ", table->schema()->num_fields(), " columns: ",
-                                    [&] {
-                                      std::string names;
-                                      for (const std::string& have : table->schema()->field_names()) {
-                                        names += (names.empty() ? "'" : ", '") + have + "'";
-                                      }
-                                      return names;
-                                    }());
+      return arrow::Status::Invalid("column '", name, "' not found; there are ", table->schema()->num_fields(), " columns: ", [&] {
+        std::string names;
+        for (const std::string& have : table->schema()->field_names()) {
+          names += (names.empty() ? "'" : ", '") + have + "'";
+        }
+        return names;
+      }());
     }
     if (!seen.insert(name).second) return arrow::Status::Invalid("column '", name, "' is requested twice");
     picked.push_back(index);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "arrow/array/data.h"
 #include "arrow/array/concatenate.h"
+#include "arrow/array/data.h"
 #include "arrow/array/util.h"
 #include "arrow/util/key_value_metadata.h"
 
@@ -23,8 +23,7 @@ std::string_view ShortName(std::string_view archetype) {
 std::shared_ptr<arrow::DataType> NullableListItems(const std::shared_ptr<arrow::DataType>& type) {
   if (type->id() == arrow::Type::FIXED_SIZE_LIST) {
     const auto& list = static_cast<const arrow::FixedSizeListType&>(*type);
-    return arrow::fixed_size_list(list.value_field()->WithType(NullableListItems(list.value_type()))->WithNullable(true),
-                                  list.list_size());
+    return arrow::fixed_size_list(list.value_field()->WithType(NullableListItems(list.value_type()))->WithNullable(true), list.list_size());
   }
   if (type->id() == arrow::Type::LIST) {
     const auto& list = static_cast<const arrow::ListType&>(*type);

@@ -1,4 +1,5 @@
 // Catalog::Register: from files to layers.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -26,7 +27,8 @@ arrow::Result<Recording> OpenSource(const SourceFile& file, bool accept_damaged)
   const auto status = std::filesystem::status(file.path, error);
   if (!std::filesystem::exists(status)) return arrow::Status::KeyError("RRD file not found, '", file.path, "'");
   if (std::filesystem::is_directory(status)) {
-    return arrow::Status::KeyError("RRD file not found, '", file.path, "' is a directory; register it as a prefix to take all recordings below it");
+    return arrow::Status::KeyError("RRD file not found, '", file.path,
+                                   "' is a directory; register it as a prefix to take all recordings below it");
   }
   auto recording = OpenRecording(file.path);
   if (!recording.ok()) {
@@ -39,6 +41,13 @@ arrow::Result<Recording> OpenSource(const SourceFile& file, bool accept_damaged)
     return arrow::Status::Invalid("Failed to enumerate RRD stores: the recording is damaged", text);
   }
   for (const std::string& warning : recording->warnings) spdlog::warn("{}", warning);
+  // What is wrong inside a store harms single columns or chunks; queries of those say so again.
+  for (const RecordingStorePtr& store : recording->stores) {
+    for (const std::string& warning : store->warnings()) {
+      if (std::find(recording->warnings.begin(), recording->warnings.end(), warning) == recording->warnings.end())
+        spdlog::warn("{}", warning);
+    }
+  }
   return recording;
 }
 
@@ -71,6 +80,7 @@ class ContentBuilder {
     for (const auto& [id, segment] : segments_) {
       for (const LayerPtr& layer : segment->layers) {
         Count(*layer);
+        ARROW_UNUSED(UniteProperties(*layer, &property_types_));  // they did when they were put
         ++num_rows_;
       }
     }
@@ -98,6 +108,17 @@ class ContentBuilder {
       schema = std::make_shared<DatasetSchema>(*schema_);
       ARROW_RETURN_NOT_OK(schema->Merge(*layer->schema));
     }
+    // Their columns have shorter names than the components, so that two may become one.
+    PropertyTypes property_types = property_types_;
+    if (replaced && !replaced->properties.empty()) {
+      property_types.clear();
+      for (const auto& [id, segment] : segments_) {
+        for (const LayerPtr& other : segment->layers) {
+          if (other.get() != replaced) ARROW_RETURN_NOT_OK(UniteProperties(*other, &property_types));
+        }
+      }
+    }
+    ARROW_RETURN_NOT_OK(UniteProperties(*layer, &property_types));
     std::vector<LayerPtr> layers;
     if (old) {
       for (const LayerPtr& other : old->layers) {
@@ -113,6 +134,7 @@ class ContentBuilder {
       ++num_rows_;
     }
     Count(*layer);
+    property_types_ = std::move(property_types);
     if (schema) schema_ = std::move(schema);
     segments_[layer->segment_id] = std::move(segment);
     return arrow::Status::OK();
@@ -123,6 +145,22 @@ class ContentBuilder {
   }
 
  private:
+  using PropertyTypes = std::map<std::string, std::shared_ptr<arrow::DataType>>;
+
+  static arrow::Status UniteProperties(const Layer& layer, PropertyTypes* types) {
+    for (const PropertyColumn& column : layer.properties) {
+      auto& type = (*types)[column.field->name()];
+      if (type == nullptr || type->Equals(*column.field->type())) {
+        type = column.field->type();
+        continue;
+      }
+      auto united = UniteTypes(type, column.field->type());
+      if (!united.ok()) return united.status().WithMessage("column ", column.field->name(), ": ", united.status().message());
+      type = *united;
+    }
+    return arrow::Status::OK();
+  }
+
   void Count(const Layer& layer) {
     auto& known = schemas_[layer.schema_sha256];
     known.first = layer.schema;
@@ -133,6 +171,7 @@ class ContentBuilder {
   std::shared_ptr<DatasetSchema> schema_;
   // Distinct schemas of the layers, by hash, and how many layers have each.
   std::map<std::string, std::pair<std::shared_ptr<const DatasetSchema>, int>> schemas_;
+  PropertyTypes property_types_;  // of the metadata tables' property columns
   size_t num_rows_ = 0;
 };
 
@@ -155,7 +194,8 @@ arrow::Status CheckLimits(EntryKind kind, const ContentBuilder& content, const L
   }
   const bool is_new = !segment || !segment->FindLayer(layer.name);
   if (is_new && content.num_rows() + 1 > kMaxAssetRows) {
-    return arrow::Status::Invalid("the asset dataset has ", content.num_rows(), " rows; another one would exceed the limit of ", kMaxAssetRows);
+    return arrow::Status::Invalid("the asset dataset has ", content.num_rows(), " rows; another one would exceed the limit of ",
+                                  kMaxAssetRows);
   }
   if (!layer.ranges.empty()) return arrow::Status::Invalid("asset datasets only accept static chunks");
   if (bytes > kMaxAssetBytes) {

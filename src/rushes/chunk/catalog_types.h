@@ -52,9 +52,9 @@ inline constexpr char kBaseLayer[] = "base";
 
 // One source of a registration request.
 struct DataSource {
-  std::string url;              // file:// URL, path, or object store URL
+  std::string url;  // file:// URL, path, or object store URL
   std::string layer = kBaseLayer;
-  bool is_prefix = false;       // a directory: every recording below it
+  bool is_prefix = false;  // a directory: every recording below it
 };
 
 // One row of the answer to a registration: a (segment, layer) and the task that registers it.

@@ -74,9 +74,8 @@ arrow::Result<std::shared_ptr<const ChunkSchema>> ChunkSchema::Make(std::shared_
         if (timeline.name.empty()) return arrow::Status::Invalid("an index column", where, " has no name");
         ARROW_ASSIGN_OR_RAISE(timeline.type, TimeTypeFromArrow(*field->type()));
         if (timeline.type != TimeType::kSequence) {
-          const auto unit = timeline.type == TimeType::kDuration
-                                ? static_cast<const arrow::DurationType&>(*field->type()).unit()
-                                : static_cast<const arrow::TimestampType&>(*field->type()).unit();
+          const auto unit = timeline.type == TimeType::kDuration ? static_cast<const arrow::DurationType&>(*field->type()).unit()
+                                                                 : static_cast<const arrow::TimestampType&>(*field->type()).unit();
           if (unit != arrow::TimeUnit::NANO) {
             return arrow::Status::Invalid("index column \"", timeline.name, "\"", where, " must count nanoseconds, not ",
                                           field->type()->ToString());

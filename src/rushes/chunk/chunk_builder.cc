@@ -99,8 +99,7 @@ std::shared_ptr<arrow::Schema> MakeChunkArrowSchema(const EntityPath& entity, co
     if (column.descriptor.component_type) metadata->Append(kMetaComponentType, *column.descriptor.component_type);
     fields.push_back(arrow::field(column.descriptor.component, column.type, true, std::move(metadata)));
   }
-  return arrow::schema(std::move(fields),
-                       arrow::key_value_metadata({{kMetaEntityPath, entity.text()}, {kMetaVersion, kSorbetVersion}}));
+  return arrow::schema(std::move(fields), arrow::key_value_metadata({{kMetaEntityPath, entity.text()}, {kMetaVersion, kSorbetVersion}}));
 }
 
 }  // namespace rushes

@@ -22,19 +22,29 @@ namespace {
 constexpr std::string_view kChunkPrefix = "chunk_";
 constexpr size_t kHexDigits = 32;
 
-// The id in a schema message: position of its 32 hex digits after the last `chunk_`.
+// The id in a schema message: position of its 32 hex digits.
 struct IdPosition {
   size_t offset;
   ChunkId id;
 };
 
+// Without taking the message apart: the one string of it that is exactly `chunk_` and 32 hex digits. Strings in a message follow their
+// length. nullopt if there are several (somebody named a component like this) or none; the metadata then has to say.
 std::optional<IdPosition> FindChunkId(std::string_view schema_message) {
-  const size_t at = schema_message.rfind(kChunkPrefix);
-  if (at == std::string_view::npos || at + kChunkPrefix.size() + kHexDigits > schema_message.size()) return std::nullopt;
-  const size_t digits = at + kChunkPrefix.size();
-  const auto id = ChunkId::FromHex(schema_message.substr(digits, kHexDigits));
-  if (!id.ok()) return std::nullopt;
-  return IdPosition{digits, *id};
+  constexpr uint32_t kLength = static_cast<uint32_t>(kChunkPrefix.size() + kHexDigits);
+  std::optional<IdPosition> found;
+  for (size_t at = schema_message.find(kChunkPrefix); at != std::string_view::npos; at = schema_message.find(kChunkPrefix, at + 1)) {
+    uint32_t length;
+    if (at < sizeof(length) || at + kLength > schema_message.size()) continue;
+    std::memcpy(&length, schema_message.data() + at - sizeof(length), sizeof(length));
+    if (length != kLength) continue;
+    const size_t digits = at + kChunkPrefix.size();
+    const auto id = ChunkId::FromHex(schema_message.substr(digits, kHexDigits));
+    if (!id.ok()) continue;
+    if (found) return std::nullopt;
+    found = IdPosition{digits, *id};
+  }
+  return found;
 }
 
 arrow::Result<ChunkId> ParseChunkId(const std::shared_ptr<const arrow::KeyValueMetadata>& metadata) {
@@ -70,8 +80,8 @@ const arrow::ipc::IpcReadOptions& ReadOptions() {
 
 struct ChunkDecoder::Impl {
   struct Entry {
-    std::shared_ptr<arrow::Schema> raw;           // as in the message
-    std::shared_ptr<const ChunkSchema> schema;    // null: the batch needs migration
+    std::shared_ptr<arrow::Schema> raw;         // as in the message
+    std::shared_ptr<const ChunkSchema> schema;  // null: the batch needs migration
     bool has_dictionaries = false;
   };
 

@@ -63,9 +63,8 @@ ContentFilter::ContentFilter(const std::vector<std::string>& expressions) {
       rule.path = EntityPath::Parse(text);
     }
     has_properties_rule |= rule.subtree && rule.path == properties;
-    const auto same = std::find_if(rules_.begin(), rules_.end(), [&](const Rule& other) {
-      return other.subtree == rule.subtree && other.path == rule.path;
-    });
+    const auto same = std::find_if(rules_.begin(), rules_.end(),
+                                   [&](const Rule& other) { return other.subtree == rule.subtree && other.path == rule.path; });
     if (same != rules_.end()) {
       *same = std::move(rule);
     } else {

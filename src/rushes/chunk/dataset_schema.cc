@@ -282,7 +282,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> AdaptArray(const std::shared_ptr<ar
           ARROW_ASSIGN_OR_RAISE(auto nulls, arrow::MakeArrayOfNull(field->type(), child_length));
           data->child_data.push_back(nulls->data());
         } else {
-          ARROW_ASSIGN_OR_RAISE(auto child, AdaptArray(arrow::MakeArray(array->data()->child_data[static_cast<size_t>(at)]), field->type()));
+          ARROW_ASSIGN_OR_RAISE(auto child,
+                                AdaptArray(arrow::MakeArray(array->data()->child_data[static_cast<size_t>(at)]), field->type()));
           data->child_data.push_back(child->data());
         }
       }

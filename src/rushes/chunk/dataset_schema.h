@@ -46,7 +46,7 @@ class DatasetSchema {
   const std::vector<ComponentColumn>& columns() const { return columns_; }
   bool empty() const { return timelines_.empty() && columns_.empty(); }
 
-  const Timeline* FindTimeline(std::string_view name) const;         // nullptr: none
+  const Timeline* FindTimeline(std::string_view name) const;  // nullptr: none
   const ComponentColumn* FindColumn(const EntityPath& entity, std::string_view component) const;
   // Position in columns(), or -1.
   int ColumnIndex(const EntityPath& entity, std::string_view component) const;

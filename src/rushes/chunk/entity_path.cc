@@ -16,9 +16,7 @@ constexpr CodeRange kAlphanumeric[] = {
 #include "rushes/chunk/alphanumeric.inc"
 };
 
-bool IsAsciiAlphanumeric(uint32_t c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
+bool IsAsciiAlphanumeric(uint32_t c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 bool IsAlphanumeric(uint32_t c) {
   if (c < 0x80) return IsAsciiAlphanumeric(c);
@@ -101,10 +99,7 @@ std::optional<uint32_t> ReadUnicodeEscape(std::string_view text, size_t pos, siz
   size_t i = pos + 2;
   for (; i < text.size() && text[i] != '}'; ++i) {
     const char c = text[i];
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
     if (digit < 0 || i - pos - 2 >= 6) return std::nullopt;
     code = code * 16 + static_cast<uint32_t>(digit);
   }

@@ -42,9 +42,7 @@ class EntityPath {
   // At or below `/__properties`.
   bool IsProperty() const;
 
-  friend bool operator==(const EntityPath& a, const EntityPath& b) {
-    return a.data_ == b.data_ || a.data_->text == b.data_->text;
-  }
+  friend bool operator==(const EntityPath& a, const EntityPath& b) { return a.data_ == b.data_ || a.data_->text == b.data_->text; }
   friend std::strong_ordering operator<=>(const EntityPath& a, const EntityPath& b);
 
  private:

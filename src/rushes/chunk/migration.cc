@@ -204,14 +204,14 @@ void SetDescriptor(Column* column, std::optional<std::string> archetype, std::st
 
 // The component used to be named by its type, with the archetype and its field beside it.
 void ToComponentIdentifier(Column* column) {
-  static const char* const kKeys[] = {"index_name", "entity_path", "kind", "is_static", "is_indicator", "is_tombstone",
-                                      "is_semantically_empty", "is_sorted"};
+  static const char* const kKeys[] = {"index_name",   "entity_path",           "kind",     "is_static", "is_indicator",
+                                      "is_tombstone", "is_semantically_empty", "is_sorted"};
   for (const char* key : kKeys) RenameKey(&column->metadata, std::string("rerun.") + key, std::string("rerun:") + key);
   const auto archetype = Get(column->metadata, "rerun.archetype");
   const auto field = Get(column->metadata, "rerun.archetype_field");
   const auto component = Get(column->metadata, "rerun.component");
   if (column->name.ends_with("Indicator")) {
-    column->metadata[kMetaComponent] = component                           ? *component
+    column->metadata[kMetaComponent] = component                            ? *component
                                        : column->name.starts_with("rerun.") ? column->name
                                                                             : "rerun.components." + column->name;
     column->metadata.erase("rerun.component");

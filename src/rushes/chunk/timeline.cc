@@ -6,8 +6,8 @@
 namespace rushes {
 
 const std::shared_ptr<arrow::DataType>& ArrowType(TimeType type) {
-  static const std::shared_ptr<arrow::DataType> kTypes[] = {
-      arrow::int64(), arrow::duration(arrow::TimeUnit::NANO), arrow::timestamp(arrow::TimeUnit::NANO)};
+  static const std::shared_ptr<arrow::DataType> kTypes[] = {arrow::int64(), arrow::duration(arrow::TimeUnit::NANO),
+                                                            arrow::timestamp(arrow::TimeUnit::NANO)};
   return kTypes[static_cast<int>(type)];
 }
 

@@ -162,7 +162,8 @@ arrow::Status PrintSegments(Connection* connection, const EntryDetails& dataset)
   const struct {
     const char* column;
     const char* title;
-  } kColumns[] = {{"rerun_segment_id", "SEGMENT"}, {"rerun_layer_names", "LAYERS"}, {"rerun_num_chunks", "CHUNKS"}, {"rerun_size_bytes", "BYTES"}};
+  } kColumns[] = {
+      {"rerun_segment_id", "SEGMENT"}, {"rerun_layer_names", "LAYERS"}, {"rerun_num_chunks", "CHUNKS"}, {"rerun_size_bytes", "BYTES"}};
   std::vector<std::vector<std::string>> rows(static_cast<size_t>(table->num_rows()) + 1);
   for (const auto& [name, title] : kColumns) {
     const auto column = table->GetColumnByName(name);

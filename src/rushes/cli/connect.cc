@@ -1,11 +1,11 @@
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "CLI/CLI.hpp"
 #include "rushes/cli/catalog_target.h"
@@ -77,7 +77,7 @@ void AddConnect(CLI::App* app) {
   CLI::App* command = app->add_subcommand("connect", "Show what a catalog holds and open the Rerun viewer on it, if it is installed");
   command->add_option("address", arguments->address, "rerun+http://HOST:PORT or HOST:PORT; a local address without a port means 51234")
       ->default_val("localhost:51234");
-  command->add_option("--token", arguments->token, "Token to send")->envname("RERUN_TOKEN");
+  command->add_option("--token", arguments->token, "Token to send")->envname("REDAP_TOKEN");
   command->add_flag("--no-viewer", arguments->no_viewer, "Only list");
   command->callback([arguments] { ShowAndView(*arguments); });
 }

@@ -14,7 +14,8 @@ fs::path FindDemo() {
   std::error_code error;
   const fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
   if (error) throw CommandError("cannot tell where this program is: " + error.message());
-  const fs::path places[] = {here / ".." / "demo", here / ".." / "share" / "rushes" / "demo", here / ".." / ".." / ".." / "recordings" / "demo"};
+  const fs::path places[] = {here / ".." / "demo", here / ".." / "share" / "rushes" / "demo",
+                             here / ".." / ".." / ".." / "recordings" / "demo"};
   for (const fs::path& place : places) {
     if (fs::is_directory(place, error)) return place;
   }

@@ -25,9 +25,10 @@ void List(const ListArguments& arguments) {
 void AddList(CLI::App* app) {
   auto arguments = std::make_shared<ListArguments>();
   CLI::App* command = app->add_subcommand("ls", "List the datasets of a catalog, or the segments of a dataset");
-  command->add_option("target", arguments->target, "Address of a catalog, or path of a recording or directory")->default_val("localhost:51234");
+  command->add_option("target", arguments->target, "Address of a catalog, or path of a recording or directory")
+      ->default_val("localhost:51234");
   command->add_option("dataset", arguments->dataset, "List the segments of this dataset");
-  command->add_option("--token", arguments->token, "Token to send")->envname("RERUN_TOKEN");
+  command->add_option("--token", arguments->token, "Token to send")->envname("REDAP_TOKEN");
   command->callback([arguments] { List(*arguments); });
 }
 

@@ -44,9 +44,10 @@ void PrintSchema(const SchemaArguments& arguments) {
 void AddSchema(CLI::App* app) {
   auto arguments = std::make_shared<SchemaArguments>();
   CLI::App* command = app->add_subcommand("schema", "Print the timelines and columns of a dataset");
-  command->add_option("target", arguments->target, "Address of a catalog, or path of a recording or directory")->default_val("localhost:51234");
+  command->add_option("target", arguments->target, "Address of a catalog, or path of a recording or directory")
+      ->default_val("localhost:51234");
   command->add_option("dataset", arguments->dataset, "Which dataset; may be left out if there is only one");
-  command->add_option("--token", arguments->token, "Token to send")->envname("RERUN_TOKEN");
+  command->add_option("--token", arguments->token, "Token to send")->envname("REDAP_TOKEN");
   command->callback([arguments] { PrintSchema(*arguments); });
 }
 

@@ -87,14 +87,18 @@ void AddServe(CLI::App* app) {
   command->add_option("-d,--dataset", arguments->datasets, "[NAME=]DIRECTORY: a directory as a dataset of this name; repeatable")
       ->allow_extra_args(false);
   command->add_option("--host", arguments->host, "Address to listen on; 0.0.0.0 for all interfaces")->capture_default_str();
-  command->add_option("-p,--port", arguments->port, "Port to listen on; 0 for any free one")->check(CLI::Range(0, 65535))->capture_default_str();
+  command->add_option("-p,--port", arguments->port, "Port to listen on; 0 for any free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
   command->add_option("--cache", arguments->cache_bytes, "Bound of the cache of decoded chunks, such as 512MiB")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("1GiB");
-  command->add_option("--cors-allow-origin", arguments->cors_allow_origins,
-                      "Origin of web pages that may call, beside localhost, 127.0.0.1 and rerun.io; * stands for any text; repeatable")
+  command
+      ->add_option("--cors-allow-origin", arguments->cors_allow_origins,
+                   "Origin of web pages that may call, beside localhost, 127.0.0.1 and rerun.io; * stands for any text; repeatable")
       ->allow_extra_args(false);
-  command->add_option("--latency-ms", arguments->latency_ms, "Delay each answer, to try out slow connections")->check(CLI::NonNegativeNumber);
+  command->add_option("--latency-ms", arguments->latency_ms, "Delay each answer, to try out slow connections")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--bandwidth-limit", arguments->bandwidth_limit_bytes, "Bytes per second of answers, such as 10MB")
       ->transform(CLI::AsSizeValue(false));
   command->callback([arguments] { Serve(*arguments); });

@@ -144,8 +144,11 @@ std::optional<wire::ChunkQuery> RemoteChunkSource::MakeQuery(const ChunkSelectio
       out.end = selection.end;
       if (selection.start <= kMinTime) out.latest_at = false;
       break;
-    case Mode::kAll: out.latest_at = false; break;
-    case Mode::kSamples: break;
+    case Mode::kAll:
+      out.latest_at = false;
+      break;
+    case Mode::kSamples:
+      break;
   }
   return out;
 }

@@ -46,8 +46,7 @@ CallOptions About(const EntryId& entry, bool is_read = true) {
 }
 
 // The rows of `table` for which `keep` holds.
-arrow::Result<std::shared_ptr<arrow::Table>> SelectRows(const std::shared_ptr<arrow::Table>& table,
-                                                        const std::vector<bool>& keep) {
+arrow::Result<std::shared_ptr<arrow::Table>> SelectRows(const std::shared_ptr<arrow::Table>& table, const std::vector<bool>& keep) {
   std::vector<std::shared_ptr<arrow::Table>> parts;
   for (size_t begin = 0; begin < keep.size();) {
     size_t end = begin;
@@ -187,20 +186,18 @@ arrow::Result<std::shared_ptr<const DatasetSchema>> Session::SchemaFromManifest(
 
 arrow::Result<Session::SegmentSchemas> Session::ReadSegmentSchemas(EntryId dataset, const std::vector<std::string>* segments,
                                                                    const std::vector<std::string>* layers) {
-  ARROW_ASSIGN_OR_RAISE(const auto table,
-                        ScanManifest(dataset,
-                                     {wire::kSegmentIdColumnName, wire::kLayerNameColumn, wire::kSchemaHashColumn,
-                                      wire::kRegistrationStatusColumn, wire::kRegistrationTimeColumn},
-                                     segments));
+  ARROW_ASSIGN_OR_RAISE(const auto table, ScanManifest(dataset,
+                                                       {wire::kSegmentIdColumnName, wire::kLayerNameColumn, wire::kSchemaHashColumn,
+                                                        wire::kRegistrationStatusColumn, wire::kRegistrationTimeColumn},
+                                                       segments));
   ARROW_ASSIGN_OR_RAISE(const auto batch, OneBatch(table));
   constexpr char kWhat[] = "dataset manifest";
   ARROW_ASSIGN_OR_RAISE(const auto ids, wire::FindColumn(*batch, wire::kSegmentIdColumnName, arrow::utf8(), false, kWhat));
   ARROW_ASSIGN_OR_RAISE(const auto names, wire::FindColumn(*batch, wire::kLayerNameColumn, arrow::utf8(), false, kWhat));
-  ARROW_ASSIGN_OR_RAISE(const auto hashes,
-                        wire::FindColumn(*batch, wire::kSchemaHashColumn, arrow::fixed_size_binary(32), true, kWhat));
+  ARROW_ASSIGN_OR_RAISE(const auto hashes, wire::FindColumn(*batch, wire::kSchemaHashColumn, arrow::fixed_size_binary(32), true, kWhat));
   ARROW_ASSIGN_OR_RAISE(const auto states, wire::FindColumn(*batch, wire::kRegistrationStatusColumn, arrow::utf8(), false, kWhat));
-  ARROW_ASSIGN_OR_RAISE(const auto times, wire::FindColumn(*batch, wire::kRegistrationTimeColumn,
-                                                           arrow::timestamp(arrow::TimeUnit::NANO), false, kWhat));
+  ARROW_ASSIGN_OR_RAISE(const auto times,
+                        wire::FindColumn(*batch, wire::kRegistrationTimeColumn, arrow::timestamp(arrow::TimeUnit::NANO), false, kWhat));
 
   struct LayerRow {
     int64_t registered;
@@ -267,8 +264,7 @@ arrow::Result<Session::SegmentSchemas> Session::ReadSegmentSchemas(EntryId datas
 
 // --- RemoteConnection
 
-arrow::Result<std::shared_ptr<Connection>> RemoteConnection::Open(const std::string& address, const std::string& token,
-                                                                  double timeout_s) {
+arrow::Result<std::shared_ptr<Connection>> RemoteConnection::Open(const std::string& address, const std::string& token, double timeout_s) {
   ARROW_ASSIGN_OR_RAISE(auto parsed, ParseAddress(address));
   ARROW_ASSIGN_OR_RAISE(auto rpc, RpcChannel::Make(std::move(parsed), token));
   ARROW_RETURN_NOT_OK(rpc->WaitUntilConnected(timeout_s));
@@ -345,11 +341,10 @@ arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::Unregister(EntryI
   request.set_force(force);
   std::set<std::string> tasks;
   cloud::UnregisterFromDatasetResponse response;
-  ARROW_RETURN_NOT_OK(
-      session_->rpc().ReadAll("UnregisterFromDataset", request, About(dataset, false), &response, [&]() -> arrow::Status {
-        if (!response.task_id().id().empty()) tasks.insert(response.task_id().id());
-        return arrow::Status::OK();
-      }));
+  ARROW_RETURN_NOT_OK(session_->rpc().ReadAll("UnregisterFromDataset", request, About(dataset, false), &response, [&]() -> arrow::Status {
+    if (!response.task_id().id().empty()) tasks.insert(response.task_id().id());
+    return arrow::Status::OK();
+  }));
   ARROW_RETURN_NOT_OK(WaitForTasks({tasks.begin(), tasks.end()}, kUnregisterTimeoutS, [](const TaskInfo& task) {
     if (task.state == TaskState::kSuccess) return arrow::Status::OK();
     return arrow::Status::IOError("unregistering failed: ", task.message);
@@ -401,19 +396,18 @@ arrow::Status RemoteConnection::WaitForTasks(const std::vector<std::string>& tas
     size_t ended = 0;
     arrow::Status failed;  // of on_task
     cloud::QueryTasksOnCompletionResponse response;
-    const arrow::Status status =
-        session_->rpc().ReadAll("QueryTasksOnCompletion", request, options, &response, [&]() -> arrow::Status {
-          ARROW_ASSIGN_OR_RAISE(const auto batch, wire::DecodePart(response.data(), "QueryTasksOnCompletionResponse.data"));
-          ARROW_ASSIGN_OR_RAISE(const auto tasks, wire::ReadTaskBatch(*batch));
-          for (const TaskInfo& task : tasks) {
-            if (task.state == TaskState::kPending || task.state == TaskState::kRunning) continue;
-            if (waiting.erase(task.id) == 0) continue;
-            ++ended;
-            failed = on_task(task);
-            ARROW_RETURN_NOT_OK(failed);
-          }
-          return arrow::Status::OK();
-        });
+    const arrow::Status status = session_->rpc().ReadAll("QueryTasksOnCompletion", request, options, &response, [&]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, wire::DecodePart(response.data(), "QueryTasksOnCompletionResponse.data"));
+      ARROW_ASSIGN_OR_RAISE(const auto tasks, wire::ReadTaskBatch(*batch));
+      for (const TaskInfo& task : tasks) {
+        if (task.state == TaskState::kPending || task.state == TaskState::kRunning) continue;
+        if (waiting.erase(task.id) == 0) continue;
+        ++ended;
+        failed = on_task(task);
+        ARROW_RETURN_NOT_OK(failed);
+      }
+      return arrow::Status::OK();
+    });
     ARROW_RETURN_NOT_OK(failed);
     if (!status.ok()) {
       if (wire::CodeOf(status) == wire::RpcCode::kDeadlineExceeded) return late();
@@ -444,8 +438,8 @@ arrow::Result<std::shared_ptr<arrow::Schema>> RemoteConnection::GetDatasetSchema
 
 arrow::Result<std::shared_ptr<arrow::Schema>> RemoteConnection::GetSegmentSchema(EntryId dataset, const std::vector<std::string>& segments,
                                                                                  const std::vector<std::string>& layers) {
-  ARROW_ASSIGN_OR_RAISE(const auto schemas, session_->ReadSegmentSchemas(dataset, segments.empty() ? nullptr : &segments,
-                                                                         layers.empty() ? nullptr : &layers));
+  ARROW_ASSIGN_OR_RAISE(const auto schemas,
+                        session_->ReadSegmentSchemas(dataset, segments.empty() ? nullptr : &segments, layers.empty() ? nullptr : &layers));
   DatasetSchema out;
   for (const auto& [id, schema] : schemas) ARROW_RETURN_NOT_OK(out.Merge(*schema));
   return out.ToArrow();
@@ -455,9 +449,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanSegmentTable(
   return session_->ScanSegmentTable(dataset, {});
 }
 
-arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanManifest(EntryId dataset) {
-  return session_->ScanManifest(dataset, {});
-}
+arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanManifest(EntryId dataset) { return session_->ScanManifest(dataset, {}); }
 
 arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanEntries() {
   EntryFilter filter;

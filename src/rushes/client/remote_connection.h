@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "arrow/result.h"
-#include "rushes/client/connection.h"
 #include "rushes/chunk/mutex.h"
+#include "rushes/client/connection.h"
 #include "rushes/client/rpc.h"
 
 namespace rushes::client {

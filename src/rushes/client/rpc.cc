@@ -57,7 +57,8 @@ std::optional<Clock::duration> RetryDelay(const grpc::Status& status, int attemp
         return std::nullopt;
       }
       return std::min(milliseconds(100) * (1 << std::min(attempt - 1, 4)), milliseconds(1000));
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -245,8 +246,8 @@ arrow::Status RpcChannel::WaitUntilConnected(double timeout_s) {
       return wire::MakeStatus(wire::RpcCode::kUnavailable, "cannot connect to the catalog server at " + url_ + ": " + why);
     }
     const auto wait = std::min<Clock::duration>(allowed - elapsed, std::chrono::milliseconds(200));
-    channel->WaitForStateChange(state, std::chrono::system_clock::now() +
-                                           std::chrono::duration_cast<std::chrono::system_clock::duration>(wait));
+    channel->WaitForStateChange(state,
+                                std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(wait));
     state = channel->GetState(true);
   }
   return arrow::Status::OK();
@@ -319,8 +320,7 @@ arrow::Result<std::unique_ptr<ServerStream>> RpcChannel::Stream(const char* meth
   impl->channel = impl_->channel(true);
   const std::string path = MethodPath(method);
   const grpc::internal::RpcMethod rpc(path.c_str(), grpc::internal::RpcMethod::SERVER_STREAMING);
-  impl->reader.reset(
-      grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, request));
+  impl->reader.reset(grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, request));
   return std::unique_ptr<ServerStream>(new ServerStream(std::move(impl)));
 }
 

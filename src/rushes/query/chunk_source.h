@@ -40,7 +40,7 @@ struct ChunkSelection {
 // One chunk that was found, before it is fetched.
 struct ChunkInfo {
   ChunkId id;
-  uint32_t entity = 0;        // index into SegmentChunks::entities
+  uint32_t entity = 0;  // index into SegmentChunks::entities
   bool is_static = false;
   bool has_timeline = false;  // has the selection's timeline; start and end are meaningful
   int64_t start = 0;          // smallest time on it

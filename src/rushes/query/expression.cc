@@ -262,7 +262,8 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
 arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow::RecordBatch& batch) const {
   arrow::ArrayVector columns = batch.columns();
   for (const ListComparison& comparison : list_comparisons_) {
-    ARROW_ASSIGN_OR_RAISE(auto column, CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated));
+    ARROW_ASSIGN_OR_RAISE(auto column,
+                          CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated));
     columns.push_back(std::move(column));
   }
   const auto input = arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));

@@ -227,7 +227,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherBinary(const std::shared_ptr<
   int64_t null_count;
   ARROW_ASSIGN_OR_RAISE(auto validity, Validity(cells, &null_count));
   auto item_data = arrow::ArrayData::Make(type->field(0)->type(), total, {nullptr, std::move(item_buffer), std::move(data)}, 0);
-  return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(item_data)}, null_count));
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(item_data)}, null_count));
 }
 
 // Any other type, by Arrow's own kernel over the chunks put together.

@@ -7,6 +7,7 @@
 
 #include "arrow/array/concatenate.h"
 #include "arrow/type.h"
+#include "arrow/util/byte_size.h"
 #include "rushes/chunk/metadata.h"
 #include "rushes/query/nearest.h"
 #include "rushes/query/scan_plan.h"
@@ -32,11 +33,14 @@ namespace {
 // Segments up to this size are scanned whole, several at a time; larger ones are streamed one after another.
 constexpr int64_t kSmallSegmentBytes = int64_t{8} << 20;
 constexpr int64_t kMaxWaveBytes = int64_t{64} << 20;
+// The first segments scanned together are few, so that the first rows come soon; the next ones grow to the above.
+constexpr int64_t kFirstWaveBytes = int64_t{1} << 20;
 constexpr size_t kMaxWaveSegments = 64;
 // Batches that a small segment is ahead of the reader by.
 constexpr size_t kMaxBatchesAhead = 2;
-// Batches are joined up to this size.
+// Batches are joined up to this size; those with more bytes stand alone, since joining copies.
 constexpr int64_t kMaxJoinedRows = 8192;
+constexpr int64_t kMaxJoinedBytes = int64_t{1} << 20;
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
 constexpr size_t kMaxLookup = 128;
@@ -93,8 +97,9 @@ class ScanReader final : public arrow::RecordBatchReader {
   // Either several small segments, scanned by the shared threads, or one large one that is streamed.
   struct Wave {
     std::vector<std::shared_ptr<SegmentScan>> scans;
-    std::vector<Batches> batches;  // the first ones of each scan
-    std::vector<uint8_t> is_done;  // whether they are all
+    std::vector<Batches> batches;      // the first ones of each scan
+    std::vector<uint8_t> is_done;      // whether they are all
+    std::vector<uint8_t> is_measured;  // whether their bytes matter when batches are joined
     std::atomic<bool> is_cancelled = false;
     std::unique_ptr<WorkSet> work;
     std::unique_ptr<SegmentScan> stream;
@@ -209,12 +214,14 @@ class ScanReader final : public arrow::RecordBatchReader {
       waves_.push_back(std::move(wave));
       return true;
     }
-    const int64_t max_bytes = std::min(kMaxWaveBytes, plan_->options.memory_budget / 8);
+    wave_bytes_ = wave_bytes_ == 0 ? kFirstWaveBytes : std::min(wave_bytes_ * 4, kMaxWaveBytes);
+    const int64_t max_bytes = std::min(wave_bytes_, plan_->options.memory_budget / 8);
     int64_t bytes = 0;
     while (!found_.empty() && wave->scans.size() < kMaxWaveSegments) {
       const int64_t size = BytesOf(found_.front());
       if (size > small || (!wave->scans.empty() && bytes + size > max_bytes)) break;
       bytes += size;
+      wave->is_measured.push_back(size > kMaxJoinedBytes / 4);
       wave->scans.push_back(std::make_shared<SegmentScan>(plan_, std::move(found_.front()), /*max_threads=*/1));
       found_.pop_front();
     }
@@ -255,14 +262,18 @@ class ScanReader final : public arrow::RecordBatchReader {
       rows = 0;
       return arrow::Status::OK();
     };
-    // Joining copies; only what is small is worth it.
     const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, kMaxJoinedRows);
     for (; wave->next_scan < wave->scans.size(); ++wave->next_scan) {
       const size_t i = wave->next_scan;
       for (auto& batch : wave->batches[i]) {
-        if (rows + batch->num_rows() > max_join) ARROW_RETURN_NOT_OK(flush());
+        int64_t bytes = 0;
+        if (wave->is_measured[i]) {
+          ARROW_ASSIGN_OR_RAISE(bytes, arrow::util::ReferencedBufferSize(*batch));
+        }
+        if (rows + batch->num_rows() > max_join || bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
         rows += batch->num_rows();
         group.push_back(std::move(batch));
+        if (bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
       }
       wave->batches[i].clear();
       if (wave->is_done[i]) continue;
@@ -285,6 +296,7 @@ class ScanReader final : public arrow::RecordBatchReader {
   std::vector<std::string> ids_;  // segments to scan
   size_t next_id_ = 0;
   size_t lookup_size_ = 0;
+  int64_t wave_bytes_ = 0;
   std::deque<SegmentChunks> found_;
   std::deque<std::unique_ptr<Wave>> waves_;
   std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;

@@ -41,10 +41,10 @@ struct Query {
 
 // How to execute: bounds that do not change results.
 struct ScanOptions {
-  int64_t memory_budget = int64_t{1} << 30;    // bytes of decoded chunks held by one scan
+  int64_t memory_budget = int64_t{1} << 30;  // bytes of decoded chunks held by one scan
   int64_t max_batch_rows = 64 * 1024;
   int64_t max_batch_bytes = int64_t{64} << 20;
-  int max_parallelism = 0;                     // 0: the shared pool's size
+  int max_parallelism = 0;  // 0: the shared pool's size
   // Filters follow SQL where Arrow's kernels differ (null in `is_in`, order of NaN): for engines that drop the filters they push.
   bool sql_filter_semantics = false;
 };
@@ -69,9 +69,9 @@ class PreparedQuery {
   // `filter` is applied exactly and completely; it may use columns that are not returned. Segments come in byte order of their ids,
   // rows by index. The reader's methods must be called from one thread at a time; dropping it cancels the scan and joins its tasks.
   // Planning errors (unknown columns: KeyError) are returned here, those of execution by ReadNext.
-  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(
-      std::optional<std::vector<std::string>> columns = std::nullopt,
-      std::optional<arrow::compute::Expression> filter = std::nullopt, const ScanOptions& options = {}) const;
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(std::optional<std::vector<std::string>> columns = std::nullopt,
+                                                                std::optional<arrow::compute::Expression> filter = std::nullopt,
+                                                                const ScanOptions& options = {}) const;
 
  private:
   PreparedQuery() = default;

@@ -104,8 +104,8 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
     all_static &= column.column.is_static;
     row_entities.insert(column.column.entity);
   }
-  const bool narrows = query.index && !query.fill_latest_at && !query.view_decides_rows && num_named > 0 && !all_static &&
-                       num_named < plan->view.size();
+  const bool narrows =
+      query.index && !query.fill_latest_at && !query.view_decides_rows && num_named > 0 && !all_static && num_named < plan->view.size();
   if (narrows) {
     for (ViewColumn& column : plan->view) column.has_rows = row_entities.contains(column.column.entity);
   }

@@ -85,8 +85,8 @@ struct SegmentScan::Loaded {
 // The rows of a chunk that fall into a window.
 struct SegmentScan::Part {
   uint32_t slot;
-  int64_t begin, end;       // positions in the chunk's sorted rows
-  bool is_dense = false;    // they are rows [offset, offset + end - begin) of the window, one by one
+  int64_t begin, end;     // positions in the chunk's sorted rows
+  bool is_dense = false;  // they are rows [offset, offset + end - begin) of the window, one by one
   int64_t offset = 0;
   std::vector<int32_t> map;  // otherwise: first row of the window at or after each
 };
@@ -99,8 +99,8 @@ struct SegmentScan::ClearCell {
 };
 
 struct SegmentScan::Column {
-  bool in_view = true;        // passes the view's rules in this segment
-  bool has_rows = false;      // makes rows
+  bool in_view = true;    // passes the view's rules in this segment
+  bool has_rows = false;  // makes rows
   bool is_needed = false;
   CellRef static_cell = kNullCell;  // its one value, in `static_column`
   std::shared_ptr<arrow::ListArray> static_column;
@@ -115,17 +115,19 @@ struct SegmentScan::Window {
   std::vector<std::vector<int>> parts_of;                // per column in view: positions in `parts`
   std::vector<std::vector<const ClearCell*>> clears_of;  // per column in view
   std::vector<ClearCell> clears;
-  std::vector<std::vector<CellRef>> cells;               // per column in view that is computed
+  std::vector<std::vector<CellRef>> cells;  // per column in view that is computed
   // Per column in view: the first cell, if its cells are simply one chunk's neighbouring rows; `cells` is left empty then.
   std::vector<CellRef> whole;
-  std::vector<CellRef> carry;                            // per column in view: after the window
+  std::vector<CellRef> carry;  // per column in view: after the window
   // Bytes per row: of large cells (empty: none), and of static ones.
   std::vector<int64_t> row_bytes;
   int64_t static_bytes = 0;
-  std::vector<int64_t> own_times;                        // of rows picked from another window
+  std::vector<int64_t> own_times;  // of rows picked from another window
 
   bool is_known(size_t view) const { return !cells[view].empty() || whole[view] != kNullCell; }
-  CellRef cell(size_t view, int64_t row) const { return whole[view] != kNullCell ? whole[view] + row : cells[view][static_cast<size_t>(row)]; }
+  CellRef cell(size_t view, int64_t row) const {
+    return whole[view] != kNullCell ? whole[view] + row : cells[view][static_cast<size_t>(row)];
+  }
 };
 
 struct SegmentScan::PendingFetch {
@@ -238,7 +240,8 @@ arrow::Status SegmentScan::Open() {
   std::set<ChunkId> seen;
   for (uint32_t i = 0; i < segment_->chunks.size(); ++i) {
     const ChunkInfo& info = segment_->chunks[i];
-    if (info.entity >= segment_->entities.size()) return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk without an entity");
+    if (info.entity >= segment_->entities.size())
+      return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk without an entity");
     if (!seen.insert(info.id).second) continue;
     // Sources may offer more than was asked for.
     const EntityPath& entity = segment_->entities[info.entity];
@@ -254,9 +257,8 @@ arrow::Status SegmentScan::Open() {
     ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
     ARROW_RETURN_NOT_OK(FindStaticCells(chunks));
     // A chunk without rows or components is no data.
-    const bool has_data = std::any_of(chunks.begin(), chunks.end(), [](const ChunkPtr& chunk) {
-      return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
-    });
+    const bool has_data = std::any_of(chunks.begin(), chunks.end(),
+                                      [](const ChunkPtr& chunk) { return chunk->num_rows() > 0 && !chunk->schema().columns().empty(); });
     if (has_data) BeginStaticRow();
     return arrow::Status::OK();
   }
@@ -343,7 +345,8 @@ arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chu
     }
   }
   binding->source_of.assign(columns_.size(), -1);
-  for (size_t s = 0; s < binding->sources.size(); ++s) binding->source_of[static_cast<size_t>(binding->sources[s].view)] = static_cast<int>(s);
+  for (size_t s = 0; s < binding->sources.size(); ++s)
+    binding->source_of[static_cast<size_t>(binding->sources[s].view)] = static_cast<int>(s);
   const int clear = schema->ColumnIndex(kClearComponent);
   const ComponentColumn* const own_clear = segment_->schema ? segment_->schema->FindColumn(schema->entity(), kClearComponent) : nullptr;
   if (clear >= 0 && (own_clear == nullptr || !own_clear->is_static)) {
@@ -496,9 +499,8 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) const
     }
     runs.push_back(run);
   }
-  std::stable_sort(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
-    return a.front() != b.front() ? a.front() < b.front() : a.size() > b.size();
-  });
+  std::stable_sort(runs.begin(), runs.end(),
+                   [](const auto& a, const auto& b) { return a.front() != b.front() ? a.front() < b.front() : a.size() > b.size(); });
   // Equal runs are neighbours now.
   std::vector<std::span<const int64_t>> distinct;
   for (const auto& run : runs) {
@@ -563,7 +565,8 @@ arrow::Status SegmentScan::BeginGroup() {
 arrow::Status SegmentScan::NextWindow() {
   int64_t num_computed = 1;
   for (const Column& column : columns_) num_computed += column.has_rows || column.is_needed;
-  const int64_t max_rows = std::max<int64_t>(1, std::min<int64_t>(plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)));
+  const int64_t max_rows =
+      std::max<int64_t>(1, std::min<int64_t>(plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)));
   const std::span<const int64_t> times = std::span<const int64_t>(group_times_).subspan(next_row_);
   int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size()));
   if (rows > kMinWindowRows) {
@@ -673,10 +676,11 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
   for (size_t i = 0; i < columns_.size(); ++i) {
     if (is_computed(i)) computed.push_back(static_cast<int>(i));
   }
-  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(computed.size()), n * static_cast<int64_t>(computed.size()) < 16384 ? 1 : max_threads_, [&](int i) {
-    ComputeColumn(computed[static_cast<size_t>(i)], &window);
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ParallelFor(static_cast<int>(computed.size()), n * static_cast<int64_t>(computed.size()) < 16384 ? 1 : max_threads_, [&](int i) {
+        ComputeColumn(computed[static_cast<size_t>(i)], &window);
+        return arrow::Status::OK();
+      }));
   MeasureRows(&window);
   for (const int i : computed) columns_[static_cast<size_t>(i)].carry = window.carry[static_cast<size_t>(i)];
   return arrow::Status::OK();
@@ -692,7 +696,8 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   if (part_positions.size() == 1 && n > 0 && clears.empty() && !sampled) {
     const Part& part = window->parts[static_cast<size_t>(part_positions[0])];
     const Loaded& loaded = slots_[part.slot];
-    if (part.is_dense && part.end - part.begin == n && loaded.order.empty() && loaded.column(static_cast<size_t>(position))->null_count() == 0) {
+    if (part.is_dense && part.end - part.begin == n && loaded.order.empty() &&
+        loaded.column(static_cast<size_t>(position))->null_count() == 0) {
       window->whole[static_cast<size_t>(position)] = MakeCell(part.slot, part.begin);
       window->carry[static_cast<size_t>(position)] = fill ? MakeCell(part.slot, part.end - 1) : kNullCell;
       return;
@@ -811,7 +816,8 @@ arrow::Status SegmentScan::KeepCarried() {
     }
     const auto& schema = source.chunk->schema_ptr();
     Loaded kept;
-    ARROW_ASSIGN_OR_RAISE(kept.chunk, Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
+    ARROW_ASSIGN_OR_RAISE(kept.chunk,
+                          Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
     kept.binding = source.binding;
     for (const auto& column : source.columns) {
       ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({column->Slice(CellRow(cell), 1)}));
@@ -849,7 +855,8 @@ void SegmentScan::ReleaseChunks() {
 
 // --- output
 
-arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const {
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int position, const Window& window, int64_t begin,
+                                                                         int64_t end) const {
   const int64_t n = end - begin;
   const auto& type = ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type);
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
@@ -907,7 +914,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       const std::string& id = segment_->segment_id;
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(n * static_cast<int64_t>(id.size())));
-      if (n * static_cast<int64_t>(id.size()) > std::numeric_limits<int32_t>::max()) return arrow::Status::CapacityError("segment id too long");
+      if (n * static_cast<int64_t>(id.size()) > std::numeric_limits<int32_t>::max())
+        return arrow::Status::CapacityError("segment id too long");
       auto* const to = reinterpret_cast<int32_t*>(offsets->mutable_data());
       for (int64_t i = 0; i <= n; ++i) to[i] = static_cast<int32_t>(i * static_cast<int64_t>(id.size()));
       for (int64_t i = 0; i < n; ++i) std::memcpy(data->mutable_data() + to[i], id.data(), id.size());
@@ -934,9 +942,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
         return slots_[CellSlot(first)].column(view)->Slice(CellRow(first) + begin, n);
       }
       const auto& cells = window.cells[view];
-      const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& {
-        return slots_[slot].column(view);
-      };
+      const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& { return slots_[slot].column(view); };
       return GatherCells(type, std::span<const CellRef>(cells).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)), slot_column);
     }
   }
@@ -1017,7 +1023,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
       ARROW_ASSIGN_OR_RAISE(auto column, MakeOutput(output, window, begin, end));
       filtered_on.push_back(std::move(column));
     }
-    ARROW_ASSIGN_OR_RAISE(const auto selected, plan.filter->Select(*arrow::RecordBatch::Make(plan.filter_schema, end - begin, filtered_on)));
+    ARROW_ASSIGN_OR_RAISE(const auto selected,
+                          plan.filter->Select(*arrow::RecordBatch::Make(plan.filter_schema, end - begin, filtered_on)));
     if (selected) {
       if (selected->empty()) return nullptr;
       filtered_on.clear();

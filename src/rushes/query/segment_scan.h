@@ -57,7 +57,8 @@ class SegmentScan {
   void ComputeColumn(int position, Window* window) const;
   void MeasureRows(Window* window) const;
   void BeginStaticRow();
-  arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin, int64_t end) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
+                                                          int64_t end) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
   int64_t BatchEnd(const Window& window, int64_t begin) const;
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const Window& window, int64_t begin, int64_t end) const;
@@ -69,22 +70,22 @@ class SegmentScan {
   const int max_threads_;
   bool is_open_ = false;
 
-  std::vector<Column> columns_;                  // one per column in view
+  std::vector<Column> columns_;  // one per column in view
   std::unordered_map<const ChunkSchema*, std::unique_ptr<Binding>> bindings_;
-  std::vector<Loaded> slots_;                    // every chunk loaded so far; those let go are empty
-  std::vector<uint32_t> active_;                 // slots that have rows to come
-  std::vector<uint32_t> held_;                   // slots with a chunk, the active ones among them
-  std::vector<uint32_t> pending_;                // positions of temporal chunks to load, by first time
+  std::vector<Loaded> slots_;      // every chunk loaded so far; those let go are empty
+  std::vector<uint32_t> active_;   // slots that have rows to come
+  std::vector<uint32_t> held_;     // slots with a chunk, the active ones among them
+  std::vector<uint32_t> pending_;  // positions of temporal chunks to load, by first time
   size_t next_pending_ = 0;
   int64_t group_bytes_ = 0;
   int64_t active_bytes_ = 0;
   bool clears_possible_ = false;
 
-  std::unique_ptr<PendingFetch> prefetch_;       // the next group, on its way
+  std::unique_ptr<PendingFetch> prefetch_;  // the next group, on its way
 
-  std::vector<int64_t> samples_;                 // of using_index_values
+  std::vector<int64_t> samples_;  // of using_index_values
   size_t next_sample_ = 0;
-  int64_t emitted_bound_ = kMinTime - 1;         // rows up to here are out
+  int64_t emitted_bound_ = kMinTime - 1;  // rows up to here are out
 
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
   bool in_group_ = false;

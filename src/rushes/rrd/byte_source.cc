@@ -31,8 +31,9 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> ByteSource::ReadAt(ByteRange range
 arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> ByteSource::ReadRanges(const std::vector<ByteRange>& ranges) const {
   for (const ByteRange& range : ranges) {
     if (range.offset < 0 || range.size < 0 || range.offset > size() || range.size > size() - range.offset) {
-      return arrow::Status::Invalid(name(), ": bytes ", range.offset, " to ", static_cast<uint64_t>(range.offset) + static_cast<uint64_t>(range.size),
-                                    " are outside the file of ", size(), " bytes");
+      return arrow::Status::Invalid(name(), ": bytes ", range.offset, " to ",
+                                    static_cast<uint64_t>(range.offset) + static_cast<uint64_t>(range.size), " are outside the file of ",
+                                    size(), " bytes");
     }
   }
   return DoRead(ranges);

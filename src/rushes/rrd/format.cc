@@ -44,10 +44,14 @@ std::string WriterVersion::ToString() const {
   std::string out = std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
   const std::string number = std::to_string(meta & 0x3f);
   switch (meta >> 6) {
-    case 1: return out + "-rc." + number;
-    case 2: return out + "-alpha." + number;
-    case 3: return out + "-alpha." + number + "+dev";
-    default: return out;
+    case 1:
+      return out + "-rc." + number;
+    case 2:
+      return out + "-alpha." + number;
+    case 3:
+      return out + "-alpha." + number + "+dev";
+    default:
+      return out;
   }
 }
 

@@ -67,8 +67,8 @@ arrow::Result<std::optional<Frame>> FrameReader::Next() {
     }
     const int64_t available = end_ - frame.payload_offset;
     if (frame.header.size > static_cast<uint64_t>(available)) {
-      Stop(Words({"the message at byte ", std::to_string(frame.payload_offset), " needs ", std::to_string(frame.header.size), " bytes, but only ",
-                  std::to_string(available), " follow"}));
+      Stop(Words({"the message at byte ", std::to_string(frame.payload_offset), " needs ", std::to_string(frame.header.size),
+                  " bytes, but only ", std::to_string(available), " follow"}));
       break;
     }
     at_ = frame.payload_offset + static_cast<int64_t>(frame.header.size);

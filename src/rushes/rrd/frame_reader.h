@@ -16,14 +16,14 @@ namespace rushes::rrd {
 // One frame.
 struct Frame {
   FrameHeader header;
-  int64_t payload_offset = 0;   // in the file
-  WriterVersion version;        // of the stream it is in
-  int64_t stream_begin = 0;     // where that stream starts
+  int64_t payload_offset = 0;  // in the file
+  WriterVersion version;       // of the stream it is in
+  int64_t stream_begin = 0;    // where that stream starts
   FrameKind kind() const { return static_cast<FrameKind>(header.kind); }
 };
 
-// Reads frame headers in order, through streams that follow one another, with or without footers. Not thread safe. Reads in windows, so that
-// memory stays bounded whatever the file says; payloads are only read when asked for.
+// Reads frame headers in order, through streams that follow one another, with or without footers. Not thread safe. Reads in windows, so
+// that memory stays bounded whatever the file says; payloads are only read when asked for.
 class FrameReader {
  public:
   // Frames of bytes [begin, end), which must start with a stream header.

@@ -189,7 +189,8 @@ class ManifestWriter {
       arrow::BooleanBuilder builder;
       ARROW_RETURN_NOT_OK(builder.AppendValues(has));
       ARROW_ASSIGN_OR_RAISE(auto column, builder.Finish());
-      Add(arrow::field(ManifestName("", &descriptor, "has_static_data"), arrow::boolean(), false, ComponentMetadata(kStaticIndex, descriptor)),
+      Add(arrow::field(ManifestName("", &descriptor, "has_static_data"), arrow::boolean(), false,
+                       ComponentMetadata(kStaticIndex, descriptor)),
           column);
     }
     return arrow::Status::OK();
@@ -244,7 +245,8 @@ class ManifestWriter {
       if (!any) continue;
       ARROW_RETURN_NOT_OK(AddSpans(timeline, &descriptor, starts, ends, valid));
       ARROW_ASSIGN_OR_RAISE(auto num_rows, Int64Like(arrow::uint64(), counts, {}));
-      Add(arrow::field(ManifestName(timeline.name, &descriptor, "num_rows"), arrow::uint64(), true, ComponentMetadata(timeline.name, descriptor)),
+      Add(arrow::field(ManifestName(timeline.name, &descriptor, "num_rows"), arrow::uint64(), true,
+                       ComponentMetadata(timeline.name, descriptor)),
           num_rows);
     }
     return arrow::Status::OK();
@@ -356,12 +358,15 @@ arrow::Result<int> FixedColumn(const arrow::Schema& schema, const char* name, co
   const int at = schema.GetFieldIndex(name);
   if (at < 0) return arrow::Status::Invalid("the manifest has no column ", name);
   if (!schema.field(at)->type()->Equals(type)) {
-    return arrow::Status::Invalid("column ", name, " of the manifest has type ", schema.field(at)->type()->ToString(), ", expected ", type.ToString());
+    return arrow::Status::Invalid("column ", name, " of the manifest has type ", schema.field(at)->type()->ToString(), ", expected ",
+                                  type.ToString());
   }
   return at;
 }
 
-arrow::Status Malformed(const arrow::Field& field) { return arrow::Status::Invalid("column ", field.name(), " of the manifest is malformed"); }
+arrow::Status Malformed(const arrow::Field& field) {
+  return arrow::Status::Invalid("column ", field.name(), " of the manifest is malformed");
+}
 
 // Sorts the columns by what their metadata and the last part of their names say.
 arrow::Result<std::shared_ptr<const Layout>> MakeLayout(const std::shared_ptr<arrow::Schema>& schema) {
@@ -423,8 +428,8 @@ arrow::Result<std::shared_ptr<const Layout>> MakeLayout(const std::shared_ptr<ar
     auto& columns = layout->components.emplace_back(descriptor, std::vector<SpanColumns>()).second;
     for (const auto& [name, spans] : by_timeline) {
       if (spans.start < 0 || spans.end < 0 || spans.num_rows < 0 || !positions.contains(name)) {
-        return arrow::Status::Invalid("the manifest lacks start, end or num_rows of component \"", descriptor.component, "\" on timeline \"", name,
-                                      "\"");
+        return arrow::Status::Invalid("the manifest lacks start, end or num_rows of component \"", descriptor.component,
+                                      "\" on timeline \"", name, "\"");
       }
       columns.push_back(spans);
       columns.back().timeline = positions[name];
@@ -476,7 +481,10 @@ struct Spans {
   const int64_t* ends;
 
   Spans(const arrow::RecordBatch& batch, const SpanColumns& columns)
-      : start(batch.column_data(columns.start).get()), end(batch.column_data(columns.end).get()), starts(Values(*start)), ends(Values(*end)) {}
+      : start(batch.column_data(columns.start).get()),
+        end(batch.column_data(columns.end).get()),
+        starts(Values(*start)),
+        ends(Values(*end)) {}
   static const int64_t* Values(const arrow::ArrayData& data) { return data.length == 0 ? nullptr : data.GetValues<int64_t>(1); }
   bool Has(int64_t row) const { return start->IsValid(row) && end->IsValid(row); }
 };
@@ -489,12 +497,14 @@ arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uin
   ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(packed.data, packed.compression, packed.size_uncompressed));
   ARROW_ASSIGN_OR_RAISE(const auto manifest, ReadManifestBatch(bytes));
   const auto& [layout, batch] = manifest;
-  for (const int column : {layout->entity, layout->id, layout->is_static, layout->num_rows, layout->offset, layout->size, layout->size_uncompressed}) {
+  for (const int column :
+       {layout->entity, layout->id, layout->is_static, layout->num_rows, layout->offset, layout->size, layout->size_uncompressed}) {
     if (batch->column_data(column)->GetNullCount() > 0) {
       return arrow::Status::Invalid("column ", layout->schema->field(column)->name(), " of the manifest has nulls");
     }
   }
-  const auto entities_array = batch->column(layout->entity), ids_array = batch->column(layout->id), static_array = batch->column(layout->is_static);
+  const auto entities_array = batch->column(layout->entity), ids_array = batch->column(layout->id),
+             static_array = batch->column(layout->is_static);
   const auto* entities = static_cast<const arrow::StringArray*>(entities_array.get());
   const auto* ids = static_cast<const arrow::FixedSizeBinaryArray*>(ids_array.get());
   const auto* is_static = static_cast<const arrow::BooleanArray*>(static_array.get());
@@ -519,13 +529,14 @@ arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uin
     chunk.entity = path->second;
     chunk.id = ChunkId::FromBytes(ids->GetValue(i));
     chunk.is_static = is_static->Value(i);
-    if (num_rows->Value(i) > kMaxPayloadSize) return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest has ", num_rows->Value(i), " rows");
+    if (num_rows->Value(i) > kMaxPayloadSize)
+      return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest has ", num_rows->Value(i), " rows");
     chunk.num_rows = static_cast<int64_t>(num_rows->Value(i));
     (chunk.is_static ? has_static : has_temporal) |= chunk.num_rows > 0;
     const uint64_t offset = offsets->Value(i), size = sizes->Value(i);
     if (offset < static_cast<uint64_t>(kStreamHeaderSize + kFrameHeaderSize) || offset > stream_size || size > stream_size - offset) {
-      return arrow::Status::Invalid("the manifest places chunk ", chunk.id.ToHex(), " at bytes ", offset, " to ", offset + size, " of a stream of ",
-                                    stream_size, " bytes");
+      return arrow::Status::Invalid("the manifest places chunk ", chunk.id.ToHex(), " at bytes ", offset, " to ", offset + size,
+                                    " of a stream of ", stream_size, " bytes");
     }
     chunk.place = {stream_begin + offset, size, uncompressed->Value(i)};
   }
@@ -567,8 +578,8 @@ arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uin
         if (chunk.is_static || counts->IsNull(i) || counts->Value(i) == 0 || !spans.Has(i)) continue;
         const int at = timeline_of[columns.timeline * out.chunks.size() + static_cast<size_t>(i)];
         if (at < 0 || counts->Value(i) > static_cast<uint64_t>(chunk.num_rows) || spans.starts[i] > spans.ends[i]) {
-          return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest contradicts itself about component \"", descriptor.component,
-                                        "\" on \"", layout->timelines[columns.timeline].first.name, "\"");
+          return arrow::Status::Invalid("chunk ", chunk.id.ToHex(), " of the manifest contradicts itself about component \"",
+                                        descriptor.component, "\" on \"", layout->timelines[columns.timeline].first.name, "\"");
         }
         if (chunk.components.empty() || chunk.components.back().descriptor != descriptor) {
           chunk.components.push_back(

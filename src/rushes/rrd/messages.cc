@@ -112,9 +112,12 @@ std::string EncodeStoreId(const StoreId& id) {
 arrow::Result<Compression> ToCompression(uint64_t value) {
   switch (value) {
     case 0:
-    case 1: return Compression::kNone;
-    case 2: return Compression::kLz4;
-    default: return arrow::Status::Invalid("unknown compression ", value, " (1 = none and 2 = LZ4 are known)");
+    case 1:
+      return Compression::kNone;
+    case 2:
+      return Compression::kLz4;
+    default:
+      return arrow::Status::Invalid("unknown compression ", value, " (1 = none and 2 = LZ4 are known)");
   }
 }
 
@@ -186,7 +189,8 @@ arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes) {
   }
   if (!reader.ok()) return Malformed(kWhere);
   if (!has_store) return Missing(kWhere, "store_id");
-  if (encoding != kArrowIpc) return arrow::Status::Invalid("an ArrowMsg message has the unknown encoding ", encoding, " (1 = Arrow IPC is known)");
+  if (encoding != kArrowIpc)
+    return arrow::Status::Invalid("an ArrowMsg message has the unknown encoding ", encoding, " (1 = Arrow IPC is known)");
   if (!has_payload) return Missing(kWhere, "payload");
   return message;
 }
@@ -351,10 +355,11 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payloa
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> out, arrow::AllocateBuffer(static_cast<int64_t>(size_uncompressed)));
   thread_local const std::unique_ptr<arrow::util::Codec> codec = arrow::util::Codec::Create(arrow::Compression::LZ4).ValueOrDie();
-  const auto written = codec->Decompress(static_cast<int64_t>(payload.size()), reinterpret_cast<const uint8_t*>(payload.data()), out->size(),
-                                         out->mutable_data());
+  const auto written = codec->Decompress(static_cast<int64_t>(payload.size()), reinterpret_cast<const uint8_t*>(payload.data()),
+                                         out->size(), out->mutable_data());
   if (!written.ok()) {
-    return arrow::Status::Invalid("broken LZ4 block of ", payload.size(), " bytes, ", size_uncompressed, " bytes decompressed were expected");
+    return arrow::Status::Invalid("broken LZ4 block of ", payload.size(), " bytes, ", size_uncompressed,
+                                  " bytes decompressed were expected");
   }
   return *written == out->size() ? out : arrow::SliceBuffer(out, 0, *written);
 }
@@ -376,7 +381,8 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> CompressLz4(std::string_view bytes
 arrow::Result<std::string> NormalizeApplicationId(std::string_view id) {
   if (id.empty()) return arrow::Status::Invalid("an application id must not be empty");
   const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("_- []:").find(c) != std::string_view::npos;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_- []:").find(c) != std::string_view::npos;
   };
   if (id.size() <= 180 && std::all_of(id.begin(), id.end(), allowed)) return std::string(id);
   std::string out;

@@ -56,8 +56,8 @@ struct SetStoreInfo {
   Tuid row_id;
   RawStoreId store_id;
   std::optional<std::string_view> legacy_application_id;  // files before 0.25
-  int32_t source_kind = 6;           // 6: other
-  std::string source = "rushes";     // what is in the source's payload
+  int32_t source_kind = 6;                                // 6: other
+  std::string source = "rushes";                          // what is in the source's payload
   std::optional<int32_t> version_bits;
 };
 
@@ -74,7 +74,7 @@ struct PackedManifest {
   std::string_view schema_sha256;  // 32 bytes
   Compression compression = Compression::kNone;
   uint64_t size_uncompressed = 0;
-  std::string_view data;           // IPC stream with one batch, perhaps compressed
+  std::string_view data;  // IPC stream with one batch, perhaps compressed
 };
 
 // Invalid names the field that is missing or malformed.

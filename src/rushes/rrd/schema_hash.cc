@@ -198,23 +198,40 @@ class SchemaWriter {
   arrow::Result<TypeParts> Type(const arrow::DataType& type) {
     using arrow::Type;
     switch (type.id()) {
-      case Type::NA: return Plain(1);
-      case Type::BINARY: return Plain(4);
-      case Type::STRING: return Plain(5);
-      case Type::BOOL: return Plain(6);
-      case Type::LARGE_BINARY: return Plain(19);
-      case Type::LARGE_STRING: return Plain(20);
-      case Type::UINT8: return Integer(false, 8);
-      case Type::INT8: return Integer(true, 8);
-      case Type::UINT16: return Integer(false, 16);
-      case Type::INT16: return Integer(true, 16);
-      case Type::UINT32: return Integer(false, 32);
-      case Type::INT32: return Integer(true, 32);
-      case Type::UINT64: return Integer(false, 64);
-      case Type::INT64: return Integer(true, 64);
-      case Type::HALF_FLOAT: return Float(0);
-      case Type::FLOAT: return Float(1);
-      case Type::DOUBLE: return Float(2);
+      case Type::NA:
+        return Plain(1);
+      case Type::BINARY:
+        return Plain(4);
+      case Type::STRING:
+        return Plain(5);
+      case Type::BOOL:
+        return Plain(6);
+      case Type::LARGE_BINARY:
+        return Plain(19);
+      case Type::LARGE_STRING:
+        return Plain(20);
+      case Type::UINT8:
+        return Integer(false, 8);
+      case Type::INT8:
+        return Integer(true, 8);
+      case Type::UINT16:
+        return Integer(false, 16);
+      case Type::INT16:
+        return Integer(true, 16);
+      case Type::UINT32:
+        return Integer(false, 32);
+      case Type::INT32:
+        return Integer(true, 32);
+      case Type::UINT64:
+        return Integer(false, 64);
+      case Type::INT64:
+        return Integer(true, 64);
+      case Type::HALF_FLOAT:
+        return Float(0);
+      case Type::FLOAT:
+        return Float(1);
+      case Type::DOUBLE:
+        return Float(2);
       case Type::FIXED_SIZE_BINARY: {
         const Position begin = out_.used();
         const Position width = out_.Scalar(static_cast<const arrow::FixedSizeBinaryType&>(type).byte_width());

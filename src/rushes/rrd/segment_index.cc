@@ -24,7 +24,8 @@ std::optional<TimeSpan> SegmentIndex::EntrySpan(const ColumnEntry& entry, int ti
 }
 
 int SegmentIndex::TimelineIndex(std::string_view name) const {
-  const auto it = std::lower_bound(timelines_.begin(), timelines_.end(), name, [](const Timeline& t, std::string_view n) { return t.name < n; });
+  const auto it =
+      std::lower_bound(timelines_.begin(), timelines_.end(), name, [](const Timeline& t, std::string_view n) { return t.name < n; });
   return it != timelines_.end() && it->name == name ? static_cast<int>(it - timelines_.begin()) : -1;
 }
 
@@ -57,8 +58,8 @@ arrow::Status SegmentIndexBuilder::Add(Entry entry) {
   for (const Timeline& timeline : entry.timelines) {
     const auto [it, added] = timelines_.emplace(timeline.name, timeline.type);
     if (!added && it->second != timeline.type) {
-      return arrow::Status::Invalid("timeline \"", timeline.name, "\" is a ", ToString(it->second), " and, in chunk ", entry.id.ToHex(), " of ",
-                                    entry.entity.text(), ", a ", ToString(timeline.type));
+      return arrow::Status::Invalid("timeline \"", timeline.name, "\" is a ", ToString(it->second), " and, in chunk ", entry.id.ToHex(),
+                                    " of ", entry.entity.text(), ", a ", ToString(timeline.type));
     }
   }
   if (!seen_.emplace(entry.id, static_cast<uint32_t>(rows_.size())).second) return arrow::Status::OK();

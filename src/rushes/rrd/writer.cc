@@ -101,8 +101,8 @@ arrow::Status Writer::Write(const StoreId& store_id, const Chunk& chunk) {
   if (options_.compression == Compression::kLz4) {
     ARROW_ASSIGN_OR_RAISE(payload, CompressLz4(std::string_view(*payload)));
   }
-  const ArrowEnvelope envelope = MakeArrowEnvelope(id, options_.compression, size_uncompressed, static_cast<size_t>(payload->size()), chunk.id(),
-                                                   chunk.is_static());
+  const ArrowEnvelope envelope =
+      MakeArrowEnvelope(id, options_.compression, size_uncompressed, static_cast<size_t>(payload->size()), chunk.id(), chunk.is_static());
   const int64_t before = position_;
   ARROW_RETURN_NOT_OK(WriteFrame(FrameKind::kArrowMessage, {envelope.head, std::string_view(*payload), envelope.tail}));
   if (!options_.footer) return arrow::Status::OK();

@@ -16,9 +16,9 @@ struct CatalogServerOptions {
   int port = 0;                    // 0: any free port
   // Web pages that may call, beside those of localhost, 127.0.0.1 and rerun.io: patterns of whole origins, `*` for any run.
   std::vector<std::string> cors_allow_origins;
-  int latency_ms = 0;                  // waits this long before each answer; for tests of clients
-  int64_t bandwidth_limit_bytes = 0;   // per second, of answers; 0: none
-  int num_threads = 16;                // that work on requests; none is held while a client is slow to read
+  int latency_ms = 0;                 // waits this long before each answer; for tests of clients
+  int64_t bandwidth_limit_bytes = 0;  // per second, of answers; 0: none
+  int num_threads = 16;               // that work on requests; none is held while a client is slow to read
 };
 
 // Thread safe.

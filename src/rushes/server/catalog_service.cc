@@ -99,7 +99,8 @@ class EventReactor final : public grpc::ServerWriteReactor<cloud::WatchEventsRes
     if (queue_.empty()) return;
     message_.Clear();
     const CatalogEvent& event = queue_.front();
-    wire::ToProto(event.id, event.created ? message_.mutable_entry_created()->mutable_id() : message_.mutable_entry_deleted()->mutable_id());
+    wire::ToProto(event.id,
+                  event.created ? message_.mutable_entry_created()->mutable_id() : message_.mutable_entry_deleted()->mutable_id());
     queue_.pop_front();
     writing_ = true;
     StartWrite(&message_);
@@ -318,7 +319,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   // --- tables: only `__entries`
 
-  UnaryReactor* ReadTableEntry(Context* context, const cloud::ReadTableEntryRequest* request, cloud::ReadTableEntryResponse* response) override {
+  UnaryReactor* ReadTableEntry(Context* context, const cloud::ReadTableEntryRequest* request,
+                               cloud::ReadTableEntryResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
       ARROW_ASSIGN_OR_RAISE(const EntryPtr table, FindTable(headers, request->has_id() ? &request->id() : nullptr));
       ToProto(*table, response->mutable_table());
@@ -326,7 +328,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     });
   }
 
-  UnaryReactor* GetTableSchema(Context* context, const cloud::GetTableSchemaRequest* request, cloud::GetTableSchemaResponse* response) override {
+  UnaryReactor* GetTableSchema(Context* context, const cloud::GetTableSchemaRequest* request,
+                               cloud::GetTableSchemaResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
       ARROW_RETURN_NOT_OK(FindTable(headers, request->has_table_id() ? &request->table_id() : nullptr).status());
       return wire::EncodeSchema(*CatalogState::EntriesSchema(), response->mutable_schema());
@@ -345,7 +348,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
                             });
   }
 
-  UnaryReactor* UpdateTableEntry(Context* context, const cloud::UpdateTableEntryRequest* request, cloud::UpdateTableEntryResponse*) override {
+  UnaryReactor* UpdateTableEntry(Context* context, const cloud::UpdateTableEntryRequest* request,
+                                 cloud::UpdateTableEntryResponse*) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
       ARROW_RETURN_NOT_OK(FindTable(headers, request->has_id() ? &request->id() : nullptr).status());
       return arrow::Status::Invalid("the system table '", kEntriesTableName, "' cannot be changed");
@@ -378,7 +382,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
       for (const auto& item : request->data_sources()) {
         ARROW_ASSIGN_OR_RAISE(DataSource source, wire::FromProto(item));
         if (!HasUrlScheme(source.url)) {
-          return arrow::Status::Invalid("Could not parse URL '", source.url, "': relative URL without a base; a local file is file:///path");
+          return arrow::Status::Invalid("Could not parse URL '", source.url,
+                                        "': relative URL without a base; a local file is file:///path");
         }
         sources.push_back(std::move(source));
       }
@@ -447,16 +452,16 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   grpc::ServerWriteReactor<cloud::ScanSegmentTableResponse>* ScanSegmentTable(Context* context,
                                                                               const cloud::ScanSegmentTableRequest* request) override {
     using Response = cloud::ScanSegmentTableResponse;
-    return Stream<Response>(
-        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
-          TableScan scan;
-          scan.columns.assign(request->columns().begin(), request->columns().end());
-          AddFilter(request->segment_id_filter(), &scan);
-          ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->SegmentTable());
-          ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
-          return Batches<Response>(std::move(table));
-        });
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              TableScan scan;
+                              scan.columns.assign(request->columns().begin(), request->columns().end());
+                              AddFilter(request->segment_id_filter(), &scan);
+                              ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->SegmentTable());
+                              ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
+                              return Batches<Response>(std::move(table));
+                            });
   }
 
   UnaryReactor* GetDatasetManifestSchema(Context* context, const cloud::GetDatasetManifestSchemaRequest*,
@@ -471,20 +476,21 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   grpc::ServerWriteReactor<cloud::ScanDatasetManifestResponse>* ScanDatasetManifest(
       Context* context, const cloud::ScanDatasetManifestRequest* request) override {
     using Response = cloud::ScanDatasetManifestResponse;
-    return Stream<Response>(
-        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
-          TableScan scan;
-          scan.columns.assign(request->columns().begin(), request->columns().end());
-          AddFilter(request->segment_id_filter(), &scan);
-          AddFilter(request->layer_name_filter(), &scan);
-          ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->Manifest());
-          ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
-          return Batches<Response>(std::move(table));
-        });
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              TableScan scan;
+                              scan.columns.assign(request->columns().begin(), request->columns().end());
+                              AddFilter(request->segment_id_filter(), &scan);
+                              AddFilter(request->layer_name_filter(), &scan);
+                              ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->Manifest());
+                              ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
+                              return Batches<Response>(std::move(table));
+                            });
   }
 
-  UnaryReactor* GetDatasetSchema(Context* context, const cloud::GetDatasetSchemaRequest*, cloud::GetDatasetSchemaResponse* response) override {
+  UnaryReactor* GetDatasetSchema(Context* context, const cloud::GetDatasetSchemaRequest*,
+                                 cloud::GetDatasetSchemaResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
       ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
       return wire::EncodeSchema(*dataset->content->schema()->ToArrow(), response->mutable_schema());
@@ -493,33 +499,37 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   grpc::ServerWriteReactor<cloud::GetSchemasResponse>* GetSchemas(Context* context, const cloud::GetSchemasRequest* request) override {
     using Response = cloud::GetSchemasResponse;
-    return Stream<Response>(
-        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
-          if (request->schema_ids_size() > wire::kMaxSchemaIds) {
-            return arrow::Status::Invalid("at most ", wire::kMaxSchemaIds, " schema ids can be asked for, not ", request->schema_ids_size());
-          }
-          std::set<std::string> wanted;
-          for (const auto& id : request->schema_ids()) {
-            if (!id.has_sha256()) return arrow::Status::Invalid("missing required field: 'rerun.common.v1alpha1.SchemaId.sha256'");
-            if (id.sha256().size() != 32) return arrow::Status::Invalid("a schema id has 32 bytes, not ", id.sha256().size());
-            wanted.insert(id.sha256());
-          }
-          std::vector<std::pair<std::string, std::shared_ptr<arrow::Schema>>> found;
-          for (const auto& [id, segment] : dataset->content->segments()) {
-            for (const LayerPtr& layer : segment->layers) {
-              if (wanted.erase(layer->schema_sha256)) found.emplace_back(layer->schema_sha256, layer->store->arrow_schema());
-            }
-            if (wanted.empty()) break;
-          }
-          return [found = std::move(found), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
-            if (i == found.size()) return false;
-            out->mutable_schema_id()->set_sha256(found[i].first);
-            ARROW_RETURN_NOT_OK(wire::EncodeSchema(*found[i].second, out->mutable_schema()));
-            ++i;
-            return true;
-          };
-        });
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              if (request->schema_ids_size() > wire::kMaxSchemaIds) {
+                                return arrow::Status::Invalid("at most ", wire::kMaxSchemaIds, " schema ids can be asked for, not ",
+                                                              request->schema_ids_size());
+                              }
+                              std::set<std::string> wanted;
+                              for (const auto& id : request->schema_ids()) {
+                                if (!id.has_sha256())
+                                  return arrow::Status::Invalid("missing required field: 'rerun.common.v1alpha1.SchemaId.sha256'");
+                                if (id.sha256().size() != 32)
+                                  return arrow::Status::Invalid("a schema id has 32 bytes, not ", id.sha256().size());
+                                wanted.insert(id.sha256());
+                              }
+                              std::vector<std::pair<std::string, std::shared_ptr<arrow::Schema>>> found;
+                              for (const auto& [id, segment] : dataset->content->segments()) {
+                                for (const LayerPtr& layer : segment->layers) {
+                                  if (wanted.erase(layer->schema_sha256))
+                                    found.emplace_back(layer->schema_sha256, layer->store->arrow_schema());
+                                }
+                                if (wanted.empty()) break;
+                              }
+                              return [found = std::move(found), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
+                                if (i == found.size()) return false;
+                                out->mutable_schema_id()->set_sha256(found[i].first);
+                                ARROW_RETURN_NOT_OK(wire::EncodeSchema(*found[i].second, out->mutable_schema()));
+                                ++i;
+                                return true;
+                              };
+                            });
   }
 
   grpc::ServerWriteReactor<cloud::GetRrdManifestResponse>* GetRrdManifest(Context* context,
@@ -551,7 +561,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
           Response message;
           auto* out = message.mutable_rrd_manifest();
           out->mutable_store_id()->set_kind(dataset->entry.kind == EntryKind::kBlueprintDataset ? common::STORE_KIND_BLUEPRINT
-                                                                                                 : common::STORE_KIND_RECORDING);
+                                                                                                : common::STORE_KIND_RECORDING);
           out->mutable_store_id()->set_recording_id(id);
           out->mutable_store_id()->mutable_application_id()->set_id(EntryIdText(dataset->entry.id));
           ARROW_RETURN_NOT_OK(wire::EncodeSchema(*manifest.schema, out->mutable_sorbet_schema()));
@@ -599,28 +609,28 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   grpc::ServerWriteReactor<cloud::GetSegmentPropertiesResponse>* GetSegmentProperties(
       Context* context, const cloud::GetSegmentPropertiesRequest* request) override {
     using Response = cloud::GetSegmentPropertiesResponse;
-    return Stream<Response>(
-        context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
-          if (request->segment_ids().empty()) return arrow::Status::Invalid("at least one segment id is needed");
-          std::vector<std::string> ids;
-          for (const auto& item : request->segment_ids()) {
-            ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(item, "GetSegmentPropertiesRequest.segment_ids"));
-            ids.push_back(std::move(id));
-          }
-          return [dataset, ids = std::move(ids), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
-            if (i == ids.size()) return false;
-            for (int n = 0; n < kPropertiesPerMessage && i < ids.size(); ++i, ++n) {
-              const auto it = dataset->properties.find(ids[i]);
-              if (it == dataset->properties.end()) continue;
-              auto* item = out->add_segments();
-              item->mutable_segment_id()->set_id(ids[i]);
-              item->set_revision(it->second.revision);
-              ARROW_RETURN_NOT_OK(wire::EncodePart(*it->second.row, item->mutable_properties()));
-            }
-            return true;
-          };
-        });
+    return Stream<Response>(context, environment_,
+                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              if (request->segment_ids().empty()) return arrow::Status::Invalid("at least one segment id is needed");
+                              std::vector<std::string> ids;
+                              for (const auto& item : request->segment_ids()) {
+                                ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(item, "GetSegmentPropertiesRequest.segment_ids"));
+                                ids.push_back(std::move(id));
+                              }
+                              return [dataset, ids = std::move(ids), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
+                                if (i == ids.size()) return false;
+                                for (int n = 0; n < kPropertiesPerMessage && i < ids.size(); ++i, ++n) {
+                                  const auto it = dataset->properties.find(ids[i]);
+                                  if (it == dataset->properties.end()) continue;
+                                  auto* item = out->add_segments();
+                                  item->mutable_segment_id()->set_id(ids[i]);
+                                  item->set_revision(it->second.revision);
+                                  ARROW_RETURN_NOT_OK(wire::EncodePart(*it->second.row, item->mutable_properties()));
+                                }
+                                return true;
+                              };
+                            });
   }
 
   UnaryReactor* SetSegmentProperties(Context* context, const cloud::SetSegmentPropertiesRequest* request,
@@ -651,7 +661,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
       for (const auto& item : request->segments()) {
         if (!item.has_segment_id()) return wire::MissingField("SegmentPropertiesDeletion.segment_id");
         ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(item.segment_id(), "SegmentPropertiesDeletion.segment_id"));
-        deletions.push_back({std::move(id), item.has_expected_revision() ? std::optional<uint64_t>(item.expected_revision()) : std::nullopt});
+        deletions.push_back(
+            {std::move(id), item.has_expected_revision() ? std::optional<uint64_t>(item.expected_revision()) : std::nullopt});
       }
       return catalog_->DeleteProperties(dataset, deletions);
     });
@@ -668,7 +679,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
                             });
   }
 
-  grpc::ServerWriteReactor<cloud::QueryDatasetResponse>* QueryDataset(Context* context, const cloud::QueryDatasetRequest* request) override {
+  grpc::ServerWriteReactor<cloud::QueryDatasetResponse>* QueryDataset(Context* context,
+                                                                      const cloud::QueryDatasetRequest* request) override {
     using Response = cloud::QueryDatasetResponse;
     return Stream<Response>(context, environment_,
                             [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
@@ -686,7 +698,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   // --- what this server does not have
 
-  UnaryReactor* GetWriteAccessGrant(Context* context, const cloud::GetWriteAccessGrantRequest*, cloud::GetWriteAccessGrantResponse*) override {
+  UnaryReactor* GetWriteAccessGrant(Context* context, const cloud::GetWriteAccessGrantRequest*,
+                                    cloud::GetWriteAccessGrantResponse*) override {
     return Refuse(context, "GetWriteAccessGrant: this server takes recordings from where they are; uploads are not supported");
   }
   UnaryReactor* GetMultipartUploadPartGrants(Context* context, const cloud::GetMultipartUploadPartGrantsRequest*,
@@ -704,7 +717,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   UnaryReactor* DoMaintenance(Context* context, const cloud::DoMaintenanceRequest*, cloud::DoMaintenanceResponse*) override {
     return Refuse(context, "DoMaintenance: there is nothing to maintain in this server");
   }
-  UnaryReactor* DoGlobalMaintenance(Context* context, const cloud::DoGlobalMaintenanceRequest*, cloud::DoGlobalMaintenanceResponse*) override {
+  UnaryReactor* DoGlobalMaintenance(Context* context, const cloud::DoGlobalMaintenanceRequest*,
+                                    cloud::DoGlobalMaintenanceResponse*) override {
     return Refuse(context, "DoGlobalMaintenance: there is nothing to maintain in this server");
   }
 

@@ -8,6 +8,7 @@
 #include "rushes/server/chunk_key.h"
 #include "rushes/wire/dataframe.h"
 #include "rushes/wire/layouts.h"
+#include "rushes/wire/status.h"
 
 namespace rushes {
 namespace {
@@ -22,8 +23,9 @@ constexpr int64_t kCopyBelowBytes = 512;
 grpc::Slice ToSlice(const std::shared_ptr<arrow::Buffer>& buffer) {
   if (buffer->size() < kCopyBelowBytes) return grpc::Slice(buffer->data(), static_cast<size_t>(buffer->size()));
   auto* owner = new std::shared_ptr<arrow::Buffer>(buffer);
-  return grpc::Slice(const_cast<uint8_t*>(buffer->data()), static_cast<size_t>(buffer->size()),
-                     [](void* data) { delete static_cast<std::shared_ptr<arrow::Buffer>*>(data); }, owner);
+  return grpc::Slice(
+      const_cast<uint8_t*>(buffer->data()), static_cast<size_t>(buffer->size()),
+      [](void* data) { delete static_cast<std::shared_ptr<arrow::Buffer>*>(data); }, owner);
 }
 
 // Tag of `chunks` and length of the message that follows.
@@ -79,8 +81,12 @@ arrow::Status ChunkFetcher::ReadAhead() {
       bytes += static_cast<int64_t>(index.place(run.chunks[chunk_]).size) + 1;
       ++chunk_;
     }
-    ARROW_ASSIGN_OR_RAISE(auto messages, run.layer->store->ReadMessages(std::span(run.chunks).subspan(begin, chunk_ - begin)));
-    std::move(messages.begin(), messages.end(), std::back_inserter(ready_));
+    auto messages = run.layer->store->ReadMessages(std::span(run.chunks).subspan(begin, chunk_ - begin));
+    if (!messages.ok()) {
+      // Bad bytes in a file are no fault of the request.
+      return messages.status().IsInvalid() ? wire::MakeStatus(wire::RpcCode::kDataLoss, messages.status().message()) : messages.status();
+    }
+    std::move(messages->begin(), messages->end(), std::back_inserter(ready_));
     if (chunk_ == run.chunks.size()) {
       ++run_;
       chunk_ = 0;

@@ -40,8 +40,7 @@ arrow::Result<std::unique_ptr<ChunkFinder>> ChunkFinder::Make(std::shared_ptr<co
   wire::ChunkRowsLayout layout;
   layout.find_chunks = find_chunks;
   if (!find_chunks && query.mode != Mode::kStatic) {
-    layout.start_timelines =
-        query.timeline.empty() ? StartTimelines(schema, query.columns) : std::vector<std::string>{query.timeline};
+    layout.start_timelines = query.timeline.empty() ? StartTimelines(schema, query.columns) : std::vector<std::string>{query.timeline};
   }
   std::unique_ptr<ChunkFinder> finder(new ChunkFinder(std::move(layout)));
   SegmentSelection& selection = finder->selection_;

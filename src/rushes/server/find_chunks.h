@@ -30,7 +30,7 @@ class ChunkFinder {
 
   std::shared_ptr<const DatasetContent> content_;
   SegmentSelection selection_;
-  std::string timeline_;                                            // of `chunk_timeline_start`; empty: none
+  std::string timeline_;                                                   // of `chunk_timeline_start`; empty: none
   std::vector<std::pair<const Segment*, std::vector<int64_t>>> segments_;  // and their samples
   bool with_samples_ = false;
   size_t next_ = 0;

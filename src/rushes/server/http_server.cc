@@ -9,12 +9,6 @@
 #include <string_view>
 #include <thread>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http.hpp>
 #include <fcntl.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
@@ -22,6 +16,12 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
 
 #include "rushes/chunk/mutex.h"
 #include "rushes/wire/headers.h"
@@ -89,6 +89,7 @@ std::optional<std::string> Base64Decode(std::string_view text) {
     } else if (c == '/' || c == '_') {
       value = 63;
     } else if (c == '=') {
+      have = 0;  // what follows is a frame encoded for itself
       continue;
     } else {
       return std::nullopt;
@@ -124,8 +125,7 @@ std::string FrameHead(uint8_t flag, size_t length) {
 }  // namespace
 
 bool IsAllowedOrigin(const std::string& origin, const std::vector<std::string>& patterns) {
-  for (const char* always :
-       {"*://localhost", "*://localhost:*", "*://127.0.0.1", "*://127.0.0.1:*", "*://rerun.io", "*://rerun.io:*"}) {
+  for (const char* always : {"*://localhost", "*://localhost:*", "*://127.0.0.1", "*://127.0.0.1:*", "*://rerun.io", "*://rerun.io:*"}) {
     if (MatchesPattern(origin, always)) return true;
   }
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return MatchesPattern(origin, pattern); });
@@ -189,10 +189,9 @@ Response HttpServer::Impl::Answer(const Request& request) const {
     response.body() = "gRPC-Web calls are made with POST\n";
   } else {
     response.result(http::status::not_found);
-    response.body() =
-        "This is a catalog server of robot recordings (" + options.version_text +
-        "). It speaks gRPC and gRPC-Web; open it in a viewer or with a client as rerun+http://" + std::string(View(request[http::field::host])) +
-        "\nGET /version tells what is running.\n";
+    response.body() = "This is a catalog server of robot recordings (" + options.version_text +
+                      "). It speaks gRPC and gRPC-Web; open it in a viewer or with a client as rerun+http://" +
+                      std::string(View(request[http::field::host])) + "\nGET /version tells what is running.\n";
   }
   response.prepare_payload();
   if (request.method() == http::verb::head) response.body().clear();

@@ -13,8 +13,8 @@ class Channel;
 namespace rushes {
 
 struct HttpServerOptions {
-  std::string version_text;    // body of `GET /version`
-  std::string server_version;  // value of `x-rerun-server-version`
+  std::string version_text;                     // body of `GET /version`
+  std::string server_version;                   // value of `x-rerun-server-version`
   std::vector<std::string> cors_allow_origins;  // beside localhost, 127.0.0.1 and rerun.io
 };
 

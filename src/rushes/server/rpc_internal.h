@@ -21,7 +21,7 @@ namespace rushes {
 // What all calls of a server share.
 struct RpcEnvironment {
   WorkerPool* pool = nullptr;
-  std::string server_version;         // value of `x-rerun-server-version`
+  std::string server_version;  // value of `x-rerun-server-version`
   int latency_ms = 0;
   int64_t bandwidth_limit_bytes = 0;  // per second
   std::atomic<bool> stopping{false};

@@ -59,7 +59,8 @@ class FileSource : public ByteSource {
         if (n < 0) return arrow::Status::IOError("cannot read ", name(), " at byte ", range.offset + done, ": ", std::strerror(errno));
         if (n == 0) {
           ARROW_RETURN_NOT_OK(CheckUnchanged(file.get()));
-          return arrow::Status::IOError("the recording ", name(), " ends at byte ", range.offset + done, " where ", size(), " bytes were expected");
+          return arrow::Status::IOError("the recording ", name(), " ends at byte ", range.offset + done, " where ", size(),
+                                        " bytes were expected");
         }
         done += n;
       }
@@ -126,7 +127,9 @@ arrow::Result<std::string> PathOfFileUrl(const std::string& url) {
   if (rest.starts_with("localhost/")) rest.remove_prefix(std::string_view("localhost").size());
   if (!rest.starts_with("/")) return arrow::Status::Invalid("the URL ", url, " names a host; only local file URLs can be read");
   std::string path;
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
   for (size_t i = 0; i < rest.size(); ++i) {
     if (rest[i] == '%' && i + 2 < rest.size() && digit(rest[i + 1]) >= 0 && digit(rest[i + 2]) >= 0) {
       path.push_back(static_cast<char>(digit(rest[i + 1]) * 16 + digit(rest[i + 2])));
@@ -140,12 +143,15 @@ arrow::Result<std::string> PathOfFileUrl(const std::string& url) {
 
 bool HasScheme(const std::string& text) {
   const size_t colon = text.find("://");
-  return colon != std::string::npos && colon > 1 && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-") == colon;
+  return colon != std::string::npos && colon > 1 &&
+         text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-") == colon;
 }
 
 }  // namespace
 
-ByteSourcePtr MakeFileSource(std::string path, SourceStamp stamp) { return std::make_shared<FileSource>(std::move(path), std::move(stamp)); }
+ByteSourcePtr MakeFileSource(std::string path, SourceStamp stamp) {
+  return std::make_shared<FileSource>(std::move(path), std::move(stamp));
+}
 
 arrow::Result<ByteSourcePtr> OpenByteSource(const std::string& path_or_url) {
   std::string path = path_or_url;

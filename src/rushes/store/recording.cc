@@ -25,9 +25,9 @@ namespace rushes {
 namespace {
 
 constexpr int64_t kTailSize = 64 << 10;
-constexpr int64_t kMaxGap = 64 << 10;         // between messages that are read together
-constexpr int64_t kMaxRun = 8 << 20;          // bytes read together, unless one message is larger
-constexpr uint64_t kMaxContested = 4 << 20;   // bytes of static chunks read to learn which one wins
+constexpr int64_t kMaxGap = 64 << 10;        // between messages that are read together
+constexpr int64_t kMaxRun = 8 << 20;         // bytes read together, unless one message is larger
+constexpr uint64_t kMaxContested = 4 << 20;  // bytes of static chunks read to learn which one wins
 constexpr size_t kMaxWarnings = 16;
 // Writers of these versions listed chunks under the wrong store.
 constexpr rrd::WriterVersion kFirstWrongManifest{0, 28, 0, 0};
@@ -185,20 +185,22 @@ class RecordingOpener {
     region.footer_offset = static_cast<uint64_t>(footer_offset);
     region.begin = footer_offset - static_cast<int64_t>(trailer->footer_offset);
     if (region.begin > footer_offset - rrd::kStreamHeaderSize - rrd::kFrameHeaderSize) {
-      return arrow::Status::Invalid("the trailer at byte ", trailer_offset, " places the footer at byte ", trailer->footer_offset, " of its stream");
+      return arrow::Status::Invalid("the trailer at byte ", trailer_offset, " places the footer at byte ", trailer->footer_offset,
+                                    " of its stream");
     }
     if (region.begin > 0) {
       ARROW_ASSIGN_OR_RAISE(const auto header, Read(region.begin, rrd::kStreamHeaderSize));
       if (!rrd::StreamHeader::Parse(std::string_view(*header)).ok()) {
-        return arrow::Status::Invalid("the trailer at byte ", trailer_offset, " belongs to a stream at byte ", region.begin, ", where none begins");
+        return arrow::Status::Invalid("the trailer at byte ", trailer_offset, " belongs to a stream at byte ", region.begin,
+                                      ", where none begins");
       }
     }
     if (footer_size == 0) return region;  // says nothing: read the stream
     ARROW_ASSIGN_OR_RAISE(region.footer, Read(footer_offset, footer_size));
     const uint32_t checksum = rrd::Xxh32(std::string_view(*region.footer), rrd::kFooterChecksumSeed);
     if (checksum != trailer->checksum) {
-      return arrow::Status::Invalid("the footer at byte ", footer_offset, " is damaged: its checksum is ", checksum, " where ", trailer->checksum,
-                                    " was expected");
+      return arrow::Status::Invalid("the footer at byte ", footer_offset, " is damaged: its checksum is ", checksum, " where ",
+                                    trailer->checksum, " was expected");
     }
     return region;
   }
@@ -297,7 +299,8 @@ class RecordingOpener {
     std::sort(chunks.begin(), chunks.end(), [&](size_t a, size_t b) { return (*entries)[a].place.offset < (*entries)[b].place.offset; });
     for (const size_t i : chunks) {
       auto& entry = (*entries)[i];
-      ARROW_ASSIGN_OR_RAISE(const auto bytes, ReadAhead({static_cast<int64_t>(entry.place.offset), static_cast<int64_t>(entry.place.size)}));
+      ARROW_ASSIGN_OR_RAISE(const auto bytes,
+                            ReadAhead({static_cast<int64_t>(entry.place.offset), static_cast<int64_t>(entry.place.size)}));
       const auto chunk = DecodeMessage(std::string_view(*bytes));
       if (!chunk.ok()) {
         stores_[id].warnings.push_back(InFile(*source_, entry.place.offset, chunk.status()).message());
@@ -322,7 +325,8 @@ class RecordingOpener {
     if (ahead_ == nullptr || range.offset < ahead_begin_ || range.end() > ahead_begin_ + ahead_->size()) {
       if (range.size > kTailSize) return source_->ReadAt(range);
       ahead_begin_ = range.offset;
-      ARROW_ASSIGN_OR_RAISE(ahead_, source_->ReadAt({range.offset, std::min<int64_t>(kTailSize / 4 + range.size, source_->size() - range.offset)}));
+      ARROW_ASSIGN_OR_RAISE(ahead_,
+                            source_->ReadAt({range.offset, std::min<int64_t>(kTailSize / 4 + range.size, source_->size() - range.offset)}));
     }
     return arrow::SliceBuffer(ahead_, range.offset - ahead_begin_, range.size);
   }
@@ -419,7 +423,8 @@ class RecordingOpener {
     }
     store->warnings_ = std::move(parts.warnings);
     if (store->warnings_.size() > kMaxWarnings) store->warnings_.resize(kMaxWarnings);
-    store->warnings_.insert(store->warnings_.end(), problems_.begin(), problems_.begin() + static_cast<int64_t>(std::min(problems_.size(), kMaxWarnings)));
+    store->warnings_.insert(store->warnings_.end(), problems_.begin(),
+                            problems_.begin() + static_cast<int64_t>(std::min(problems_.size(), kMaxWarnings)));
     return RecordingStorePtr(std::move(store));
   }
 
@@ -488,7 +493,8 @@ arrow::Status ForEachMessage(const ByteSource& source, const SegmentIndex& index
       auto& buffer = buffers[run - first];
       for (const size_t request : runs[run].requests) {
         const ChunkPlace& place = index.place(chunks[request]);
-        const auto slice = arrow::SliceBuffer(buffer, static_cast<int64_t>(place.offset) - runs[run].range.offset, static_cast<int64_t>(place.size));
+        const auto slice =
+            arrow::SliceBuffer(buffer, static_cast<int64_t>(place.offset) - runs[run].range.offset, static_cast<int64_t>(place.size));
         if (const auto status = take(request, slice); !status.ok()) return InFile(source, place.offset, status);
       }
       buffer = nullptr;
@@ -512,42 +518,46 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
       missing_at.push_back(i);
     }
   }
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, *index_, missing, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
-    if (chunk->id() != index_->id(missing[request])) {
-      return arrow::Status::Invalid("found chunk ", chunk->id().ToHex(), " where ", index_->id(missing[request]).ToHex(), " was expected");
-    }
-    if (cache != nullptr) cache->Insert(cache_owner_, missing[request], chunk);
-    out[missing_at[request]] = std::move(chunk);
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, *index_, missing, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
+        if (chunk->id() != index_->id(missing[request])) {
+          return arrow::Status::Invalid("found chunk ", chunk->id().ToHex(), " where ", index_->id(missing[request]).ToHex(),
+                                        " was expected");
+        }
+        if (cache != nullptr) cache->Insert(cache_owner_, missing[request], chunk);
+        out[missing_at[request]] = std::move(chunk);
+        return arrow::Status::OK();
+      }));
   return out;
 }
 
 arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<const uint32_t> chunks) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, *index_, chunks, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-    const std::string_view view(*bytes);
-    ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
-    ChunkMessage& result = out[request];
-    result.pieces.reserve(3);
-    result.id = index_->id(chunks[request]);
-    if (message.chunk_id && *message.chunk_id != result.id) {
-      return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
-    }
-    result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
-    if (message.store_id.application_id && message.chunk_id && message.is_static) {
-      result.pieces.push_back(bytes);
-      return arrow::Status::OK();
-    }
-    const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
-                                                 index_->is_static(chunks[request]));
-    result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
-    result.pieces.push_back(arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
-    result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, *index_, chunks, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+        const std::string_view view(*bytes);
+        ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
+        ChunkMessage& result = out[request];
+        result.pieces.reserve(3);
+        result.id = index_->id(chunks[request]);
+        if (message.chunk_id && *message.chunk_id != result.id) {
+          return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
+        }
+        result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
+        if (message.store_id.application_id && message.chunk_id && message.is_static) {
+          result.pieces.push_back(bytes);
+          return arrow::Status::OK();
+        }
+        const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
+                                                     index_->is_static(chunks[request]));
+        result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
+        result.pieces.push_back(
+            arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
+        result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
+        return arrow::Status::OK();
+      }));
   return out;
 }
 

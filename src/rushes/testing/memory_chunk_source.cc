@@ -109,7 +109,8 @@ arrow::Result<std::vector<IndexRange>> MemoryChunkSource::GetIndexRanges(const s
   return ranges;
 }
 
-bool MemoryChunkSource::IsSelected(const ChunkSelection& selection, const std::string& segment_id, const Segment& segment, const Chunk& chunk) {
+bool MemoryChunkSource::IsSelected(const ChunkSelection& selection, const std::string& segment_id, const Segment& segment,
+                                   const Chunk& chunk) {
   using Mode = ChunkSelection::Mode;
   if (selection.mode == Mode::kAll || chunk.is_static()) return true;
   if (selection.mode == Mode::kStatic) return false;

@@ -17,9 +17,9 @@ namespace {
 // What a column shows in a row.
 struct Cell {
   bool is_null = true;
-  std::shared_ptr<arrow::Array> value;       // list of one row; empty list for a clear
-  std::map<std::string, int64_t> times;      // of the row it was logged in
-  int64_t time = 0;                          // on the index
+  std::shared_ptr<arrow::Array> value;   // list of one row; empty list for a clear
+  std::map<std::string, int64_t> times;  // of the row it was logged in
+  int64_t time = 0;                      // on the index
   RowId row_id;
   bool is_clear = false;
 };
@@ -45,9 +45,9 @@ arrow::Result<std::shared_ptr<arrow::Array>> EmptyList(const std::shared_ptr<arr
 // Everything about one column of one segment.
 struct Column {
   ComponentColumn description;
-  std::optional<Cell> fixed;   // the static winner
-  std::vector<Cell> logged;    // L: non-null temporal cells
-  std::vector<Cell> clears;    // K
+  std::optional<Cell> fixed;  // the static winner
+  std::vector<Cell> logged;   // L: non-null temporal cells
+  std::vector<Cell> clears;   // K
 };
 
 bool IsInView(const ComponentColumn& column, const Query& query) {
@@ -173,7 +173,8 @@ arrow::Result<std::shared_ptr<arrow::Table>> NaiveQuery(const std::vector<Memory
         for (int64_t row = 0; row < chunk->num_rows(); ++row) {
           if (clears.IsNull(row)) continue;
           const auto& flags = static_cast<const arrow::BooleanArray&>(*clears.values());
-          const bool recursive = clears.value_length(row) > 0 && flags.IsValid(clears.value_offset(row)) && flags.Value(clears.value_offset(row));
+          const bool recursive =
+              clears.value_length(row) > 0 && flags.IsValid(clears.value_offset(row)) && flags.Value(clears.value_offset(row));
           for (auto& column : cells) {
             if (!column) continue;
             const EntityPath& entity = column->description.entity;

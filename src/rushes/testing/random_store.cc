@@ -48,7 +48,8 @@ std::shared_ptr<arrow::Array> RandomItems(const std::shared_ptr<arrow::DataType>
       return std::make_shared<arrow::NullArray>(count);
     case arrow::Type::STRING: {
       std::vector<std::string> values;
-      for (int i = 0; i < count; ++i) values.push_back(std::string(static_cast<size_t>(Pick(random, 4)), static_cast<char>('a' + Pick(random, 26))));
+      for (int i = 0; i < count; ++i)
+        values.push_back(std::string(static_cast<size_t>(Pick(random, 4)), static_cast<char>('a' + Pick(random, 26))));
       return Array<arrow::StringBuilder>(values);
     }
     case arrow::Type::STRUCT: {
@@ -155,11 +156,13 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
   Query& query = out.query;
   if (!schema.timelines().empty() && !Chance(random, 8)) {
     const auto& timelines = schema.timelines();
-    query.index = Chance(random, 70) ? timelines[0].name : timelines[static_cast<size_t>(Pick(random, static_cast<int>(timelines.size())))].name;
+    query.index =
+        Chance(random, 70) ? timelines[0].name : timelines[static_cast<size_t>(Pick(random, static_cast<int>(timelines.size())))].name;
   }
   static const std::vector<std::vector<std::string>> kContents = {
       {"/**"}, {"/**", "/__properties/**"}, {"/a/**"}, {"/a"}, {"/**", "- /a/**"}, {"/a/b/**", "/"}, {}};
-  if (Chance(random, 30)) query.contents.Add(ContentFilter(kContents[static_cast<size_t>(Pick(random, static_cast<int>(kContents.size())))]));
+  if (Chance(random, 30))
+    query.contents.Add(ContentFilter(kContents[static_cast<size_t>(Pick(random, static_cast<int>(kContents.size())))]));
   if (Chance(random, 15)) {
     query.segments.emplace();
     for (const MemorySegment& segment : segments) {
@@ -202,15 +205,18 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
     const int kind = Pick(random, depth > 0 ? 8 : 6);
     if (kind < 3 && !schema.timelines().empty()) {
       const auto& timelines = schema.timelines();
-      const std::string name = query.index && Chance(random, 70) ? *query.index
-                                                                  : timelines[static_cast<size_t>(Pick(random, static_cast<int>(timelines.size())))].name;
+      const std::string name = query.index && Chance(random, 70)
+                                   ? *query.index
+                                   : timelines[static_cast<size_t>(Pick(random, static_cast<int>(timelines.size())))].name;
       static const char* const kFunctions[] = {"equal", "less", "less_equal", "greater", "greater_equal", "not_equal"};
       auto column = cp::field_ref(name);
       auto literal = time_literal(name);
       if (Chance(random, 20)) std::swap(column, literal);
       return cp::call(kFunctions[Pick(random, 6)], {column, literal});
     }
-    if (kind == 3) return cp::call("equal", {cp::field_ref(kSegmentIdColumn), cp::literal(segments[static_cast<size_t>(Pick(random, static_cast<int>(segments.size())))].id)});
+    if (kind == 3)
+      return cp::call("equal", {cp::field_ref(kSegmentIdColumn),
+                                cp::literal(segments[static_cast<size_t>(Pick(random, static_cast<int>(segments.size())))].id)});
     if (kind <= 5) {
       if (Chance(random, 70)) return cp::call("is_valid", {cp::field_ref(any_column())});
       return cp::call("is_null", {cp::field_ref(any_column())}, cp::NullOptions(/*nan_is_null=*/false));

@@ -13,8 +13,8 @@
 
 namespace rushes {
 
-// One to three segments of one or two layers: chunks that overlap, repeat, are unsorted, lack the index, hold nulls and empty lists, structs
-// that differ by a field, static values, flat and recursive clears, properties. Row ids are unique.
+// One to three segments of one or two layers: chunks that overlap, repeat, are unsorted, lack the index, hold nulls and empty lists,
+// structs that differ by a field, static values, flat and recursive clears, properties. Row ids are unique.
 std::vector<MemorySegment> RandomSegments(std::mt19937& random);
 
 struct RandomRequest {

@@ -79,7 +79,8 @@ class Cursor {
   arrow::Status SkipField(uint32_t wire_type) {
     uint64_t value = 0;
     switch (wire_type) {
-      case kVarint: return Varint(&value);
+      case kVarint:
+        return Varint(&value);
       case kFixed64:
         if (remaining_ < 8) return Truncated();
         Skip(8);
@@ -92,7 +93,8 @@ class Cursor {
         ARROW_RETURN_NOT_OK(Length(&value));
         Skip(value);
         return arrow::Status::OK();
-      default: return arrow::Status::Invalid("unknown wire type ", wire_type);
+      default:
+        return arrow::Status::Invalid("unknown wire type ", wire_type);
     }
   }
 
@@ -182,8 +184,8 @@ arrow::Result<Tuid> ParseTuid(const std::string& bytes) {
 // Parses until `end` bytes are left. The compression may come after the payload, so a payload is first found, then read.
 arrow::Result<ReceivedChunk> ParseOne(Cursor& cursor, uint64_t end) {
   ReceivedChunk out;
-  std::shared_ptr<arrow::Buffer> raw;        // a copy of the payload
-  std::span<const uint8_t> view;             // or its place in the message
+  std::shared_ptr<arrow::Buffer> raw;  // a copy of the payload
+  std::span<const uint8_t> view;       // or its place in the message
   bool has_payload = false;
   ARROW_RETURN_NOT_OK(ForEachField(cursor, end, [&](uint32_t number, uint32_t type) -> arrow::Status {
     uint64_t value = 0;
@@ -233,7 +235,8 @@ arrow::Result<ReceivedChunk> ParseOne(Cursor& cursor, uint64_t end) {
       ARROW_ASSIGN_OR_RAISE(out.payload, DecompressLz4(view, out.head.uncompressed_size, "chunk"));
       break;
     }
-    default: return arrow::Status::Invalid("chunk with unknown compression ", out.head.compression);
+    default:
+      return arrow::Status::Invalid("chunk with unknown compression ", out.head.compression);
   }
   return out;
 }

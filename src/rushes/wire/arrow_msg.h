@@ -22,9 +22,9 @@ using BytePieces = std::vector<std::span<const uint8_t>>;
 struct ArrowMsgHead {
   int32_t compression = 0;  // 0 and 1 none, 2 LZ4 block
   uint64_t uncompressed_size = 0;
-  int32_t encoding = 0;     // 1: Arrow IPC
-  int32_t store_kind = 0;   // 1 recording, 2 blueprint
-  std::string recording_id;    // the segment id
+  int32_t encoding = 0;      // 1: Arrow IPC
+  int32_t store_kind = 0;    // 1 recording, 2 blueprint
+  std::string recording_id;  // the segment id
   std::string application_id;
   std::optional<Tuid> chunk_id;
   std::optional<bool> is_static;

@@ -28,7 +28,8 @@ arrow::Result<std::vector<ChunkQuery::Entity>> ParseEntities(const cloud::Entity
       return arrow::Status::Invalid("entity '", entity.path.text(), "' is selected twice");
     }
     switch (selection.components_case()) {
-      case cloud::EntitySelection::kAll: break;
+      case cloud::EntitySelection::kAll:
+        break;
       case cloud::EntitySelection::kExplicit: {
         entity.components.emplace();
         for (const auto& id : selection.explicit_().ids()) {
@@ -37,7 +38,8 @@ arrow::Result<std::vector<ChunkQuery::Entity>> ParseEntities(const cloud::Entity
         }
         break;
       }
-      default: return MissingField(Field("EntitySelection.components"));
+      default:
+        return MissingField(Field("EntitySelection.components"));
     }
     out.push_back(std::move(entity));
   }
@@ -46,19 +48,22 @@ arrow::Result<std::vector<ChunkQuery::Entity>> ParseEntities(const cloud::Entity
 
 arrow::Status ParseContents(const cloud::ContentSelection& contents, ChunkQuery* out) {
   switch (contents.selection_case()) {
-    case cloud::ContentSelection::kAll: return arrow::Status::OK();
+    case cloud::ContentSelection::kAll:
+      return arrow::Status::OK();
     case cloud::ContentSelection::kExplicit: {
       ARROW_ASSIGN_OR_RAISE(out->entities, ParseEntities(contents.explicit_()));
       return arrow::Status::OK();
     }
-    default: return MissingField(Field("ContentSelection.selection"));
+    default:
+      return MissingField(Field("ContentSelection.selection"));
   }
 }
 
 arrow::Status ParseSegments(bool present, const cloud::SegmentSelection& segments, std::string_view field, ChunkQuery* out) {
   if (!present) return MissingField(Field(field));
   switch (segments.selection_case()) {
-    case cloud::SegmentSelection::kAll: return arrow::Status::OK();
+    case cloud::SegmentSelection::kAll:
+      return arrow::Status::OK();
     case cloud::SegmentSelection::kExplicit: {
       out->segments.emplace();
       for (const auto& id : segments.explicit_().ids()) {
@@ -67,7 +72,8 @@ arrow::Status ParseSegments(bool present, const cloud::SegmentSelection& segment
       }
       return arrow::Status::OK();
     }
-    default: return MissingField(Field("SegmentSelection.selection"));
+    default:
+      return MissingField(Field("SegmentSelection.selection"));
   }
 }
 
@@ -80,10 +86,16 @@ arrow::Status CheckTime(int64_t time, std::string_view what) {
 arrow::Status ParseFill(int fill_mode, ChunkQuery* out, bool* earliest_at) {
   switch (fill_mode) {
     case cloud::FILL_MODE_UNSPECIFIED:
-    case cloud::FILL_MODE_NONE: return arrow::Status::OK();
-    case cloud::FILL_MODE_LATEST_AT: out->latest_at = true; return arrow::Status::OK();
-    case cloud::FILL_MODE_EARLIEST_AT: *earliest_at = true; return arrow::Status::OK();
-    default: return arrow::Status::Invalid("unknown fill mode ", fill_mode);
+    case cloud::FILL_MODE_NONE:
+      return arrow::Status::OK();
+    case cloud::FILL_MODE_LATEST_AT:
+      out->latest_at = true;
+      return arrow::Status::OK();
+    case cloud::FILL_MODE_EARLIEST_AT:
+      *earliest_at = true;
+      return arrow::Status::OK();
+    default:
+      return arrow::Status::Invalid("unknown fill mode ", fill_mode);
   }
 }
 
@@ -115,8 +127,7 @@ arrow::Status ParseSamples(const cloud::SegmentSamplesSelection& samples, ChunkQ
     if (!segment.has_segment_id()) return MissingField(Field("SegmentSamples.segment_id"));
     ARROW_ASSIGN_OR_RAISE(auto id, FromProto(segment.segment_id(), Field("SegmentSamples.segment_id")));
     for (const int64_t value : segment.values()) ARROW_RETURN_NOT_OK(CheckTime(value, "a sample"));
-    const auto [at, inserted] =
-        out->samples.emplace(std::move(id), std::vector<int64_t>(segment.values().begin(), segment.values().end()));
+    const auto [at, inserted] = out->samples.emplace(std::move(id), std::vector<int64_t>(segment.values().begin(), segment.values().end()));
     if (!inserted) return arrow::Status::Invalid("segment '", at->first, "' is sampled twice");
   }
   return ParseFill(samples.fill_mode(), out, earliest_at);
@@ -144,12 +155,16 @@ arrow::Result<ChunkQuery> ParseFindChunks(const cloud::FindChunksRequest& reques
   switch (request.mode_case()) {
     case cloud::FindChunksRequest::kStatic:
       out.mode = ChunkQuery::Mode::kStatic;
-      ARROW_RETURN_NOT_OK(
-          ParseSegments(request.static_().has_segments(), request.static_().segments(), "StaticSelection.segments", &out));
+      ARROW_RETURN_NOT_OK(ParseSegments(request.static_().has_segments(), request.static_().segments(), "StaticSelection.segments", &out));
       break;
-    case cloud::FindChunksRequest::kRange: ARROW_RETURN_NOT_OK(ParseRange(request.range(), &out, &earliest_at)); break;
-    case cloud::FindChunksRequest::kSamples: ARROW_RETURN_NOT_OK(ParseSamples(request.samples(), &out, &earliest_at)); break;
-    default: return MissingField(Field("FindChunksRequest.mode"));
+    case cloud::FindChunksRequest::kRange:
+      ARROW_RETURN_NOT_OK(ParseRange(request.range(), &out, &earliest_at));
+      break;
+    case cloud::FindChunksRequest::kSamples:
+      ARROW_RETURN_NOT_OK(ParseSamples(request.samples(), &out, &earliest_at));
+      break;
+    default:
+      return MissingField(Field("FindChunksRequest.mode"));
   }
   if (!cloud::DirectUrlMode_IsValid(request.direct_url_mode())) {
     return arrow::Status::Invalid("unknown direct URL mode ", static_cast<int>(request.direct_url_mode()));
@@ -277,7 +292,9 @@ void ToProto(const ChunkQuery& query, cloud::FindChunksRequest* out) {
   }
   const auto fill = query.latest_at ? cloud::FILL_MODE_LATEST_AT : cloud::FILL_MODE_NONE;
   switch (query.mode) {
-    case ChunkQuery::Mode::kStatic: FillSegments(query, out->mutable_static_()->mutable_segments()); break;
+    case ChunkQuery::Mode::kStatic:
+      FillSegments(query, out->mutable_static_()->mutable_segments());
+      break;
     case ChunkQuery::Mode::kRange: {
       auto* range = out->mutable_range();
       range->set_timeline(query.timeline);

@@ -162,10 +162,14 @@ common::IfDuplicateBehavior ToProto(IfDuplicate behavior) { return static_cast<c
 arrow::Result<IfDuplicate> FromProto(common::IfDuplicateBehavior behavior) {
   switch (behavior) {
     case common::IF_DUPLICATE_BEHAVIOR_UNSPECIFIED:
-    case common::IF_DUPLICATE_BEHAVIOR_SKIP: return IfDuplicate::kSkip;
-    case common::IF_DUPLICATE_BEHAVIOR_OVERWRITE: return IfDuplicate::kOverwrite;
-    case common::IF_DUPLICATE_BEHAVIOR_ERROR: return IfDuplicate::kError;
-    default: return arrow::Status::Invalid("unknown behaviour for duplicates: ", static_cast<int>(behavior));
+    case common::IF_DUPLICATE_BEHAVIOR_SKIP:
+      return IfDuplicate::kSkip;
+    case common::IF_DUPLICATE_BEHAVIOR_OVERWRITE:
+      return IfDuplicate::kOverwrite;
+    case common::IF_DUPLICATE_BEHAVIOR_ERROR:
+      return IfDuplicate::kError;
+    default:
+      return arrow::Status::Invalid("unknown behaviour for duplicates: ", static_cast<int>(behavior));
   }
 }
 

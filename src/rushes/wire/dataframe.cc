@@ -37,9 +37,7 @@ arrow::ipc::IpcReadOptions ReadOptions() {
   return options;
 }
 
-arrow::Status Prefix(std::string_view what, const arrow::Status& status) {
-  return status.WithMessage(what, ": ", status.message());
-}
+arrow::Status Prefix(std::string_view what, const arrow::Status& status) { return status.WithMessage(what, ": ", status.message()); }
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadOneBatch(std::shared_ptr<arrow::Buffer> bytes, std::string_view what) {
   auto input = std::make_shared<arrow::io::BufferReader>(std::move(bytes));
@@ -73,17 +71,18 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodeIpc(std::string_view by
 }
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressLz4(std::span<const uint8_t> block, uint64_t size, std::string_view what) {
-  if (size > kMaxUncompressedSize || size > 255 * static_cast<uint64_t>(block.size()) ||
-      size > static_cast<uint64_t>(LZ4_MAX_INPUT_SIZE) || block.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
+  if (size > kMaxUncompressedSize || size > 255 * static_cast<uint64_t>(block.size()) || size > static_cast<uint64_t>(LZ4_MAX_INPUT_SIZE) ||
+      block.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
     return arrow::Status::Invalid(what, ": ", block.size(), " compressed bytes cannot hold the announced ", size, " bytes");
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> out, arrow::AllocateBuffer(static_cast<int64_t>(size)));
   const int written = LZ4_decompress_safe(reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(out->mutable_data()),
                                           static_cast<int>(block.size()), static_cast<int>(size));
-  if (written < 0 || static_cast<uint64_t>(written) != size) {
+  if (written < 0) {
     return arrow::Status::Invalid(what, ": broken LZ4 block (", block.size(), " bytes, announced as ", size, " bytes)");
   }
-  return out;
+  // Announced sizes may be too large, as in files.
+  return static_cast<uint64_t>(written) == size ? out : arrow::SliceBuffer(out, 0, written);
 }
 
 arrow::Status EncodePart(const arrow::RecordBatch& batch, common::DataframePart* out, PartCompression compression) {
@@ -94,8 +93,8 @@ arrow::Status EncodePart(const arrow::RecordBatch& batch, common::DataframePart*
   if (compression == PartCompression::kLz4 && bytes->size() <= LZ4_MAX_INPUT_SIZE) {
     std::string* payload = out->mutable_payload();
     payload->resize(static_cast<size_t>(LZ4_compressBound(static_cast<int>(bytes->size()))));
-    const int written = LZ4_compress_default(reinterpret_cast<const char*>(bytes->data()), payload->data(),
-                                             static_cast<int>(bytes->size()), static_cast<int>(payload->size()));
+    const int written = LZ4_compress_default(reinterpret_cast<const char*>(bytes->data()), payload->data(), static_cast<int>(bytes->size()),
+                                             static_cast<int>(payload->size()));
     if (written <= 0) return arrow::Status::UnknownError("LZ4 compression failed");
     payload->resize(static_cast<size_t>(written));
     out->set_compression(common::COMPRESSION_LZ4);
@@ -114,13 +113,15 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodePart(const common::Data
   const std::string& payload = part.payload();
   switch (part.compression()) {
     case common::COMPRESSION_UNSPECIFIED:
-    case common::COMPRESSION_NONE: return DecodeIpc(payload, what);
+    case common::COMPRESSION_NONE:
+      return DecodeIpc(payload, what);
     case common::COMPRESSION_LZ4: {
-      ARROW_ASSIGN_OR_RAISE(auto bytes, DecompressLz4({reinterpret_cast<const uint8_t*>(payload.data()), payload.size()},
-                                                      part.uncompressed_size(), what));
+      ARROW_ASSIGN_OR_RAISE(
+          auto bytes, DecompressLz4({reinterpret_cast<const uint8_t*>(payload.data()), payload.size()}, part.uncompressed_size(), what));
       return ReadOneBatch(std::move(bytes), what);
     }
-    default: return arrow::Status::Invalid(what, ": unknown compression ", static_cast<int>(part.compression()));
+    default:
+      return arrow::Status::Invalid(what, ": unknown compression ", static_cast<int>(part.compression()));
   }
 }
 

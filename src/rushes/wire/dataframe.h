@@ -26,8 +26,7 @@ arrow::Status EncodePart(const arrow::RecordBatch& batch, rerun::common::v1alpha
                          PartCompression compression = PartCompression::kLz4);
 // The first batch of the stream; it owns its memory. `what` begins the error text, e.g. "FindChunksResponse.data". Invalid: no payload,
 // unknown encoding, a claimed size beyond the limits, broken LZ4 or IPC, no batch.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodePart(const rerun::common::v1alpha1::DataframePart& part,
-                                                              std::string_view what);
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodePart(const rerun::common::v1alpha1::DataframePart& part, std::string_view what);
 
 // A stream with the schema message and the end marker.
 arrow::Status EncodeSchema(const arrow::Schema& schema, rerun::common::v1alpha1::Schema* out);

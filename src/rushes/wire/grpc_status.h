@@ -3,8 +3,8 @@
 
 #include <string_view>
 
-#include "arrow/status.h"
 #include <grpcpp/support/status.h>
+#include "arrow/status.h"
 
 namespace rushes::wire {
 

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "arrow/array/array_binary.h"
+#include "arrow/array/array_dict.h"
 #include "arrow/array/array_primitive.h"
 #include "arrow/array/builder_binary.h"
-#include "arrow/array/array_dict.h"
 #include "arrow/array/builder_primitive.h"
 #include "arrow/array/builder_time.h"
 #include "arrow/array/util.h"
@@ -34,7 +34,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> FindBytes(const arrow::RecordBatch&
 }  // namespace
 
 arrow::Result<std::shared_ptr<arrow::Array>> FindColumn(const arrow::RecordBatch& batch, std::string_view name,
-                                                        const std::shared_ptr<arrow::DataType>& type, bool nullable, std::string_view what) {
+                                                        const std::shared_ptr<arrow::DataType>& type, bool nullable,
+                                                        std::string_view what) {
   const int index = batch.schema()->GetFieldIndex(std::string(name));
   if (index < 0) return arrow::Status::Invalid(what, ": there is no column '", name, "'");
   auto column = batch.column(index);
@@ -61,9 +62,9 @@ std::shared_ptr<arrow::Schema> ChunkRowsLayout::ToSchema() const {
   fields.push_back(Field(kDirectUrlExpiresColumn, arrow::dictionary(arrow::int32(), arrow::int64()), true));
   if (!find_chunks) {
     for (const auto& timeline : start_timelines) {
-      fields.push_back(arrow::field(timeline + ":start", arrow::int64(), true,
-                                    arrow::key_value_metadata({"rerun:index", "rerun:index_marker", "rerun:kind"},
-                                                              {timeline, "start", "index"})));
+      fields.push_back(
+          arrow::field(timeline + ":start", arrow::int64(), true,
+                       arrow::key_value_metadata({"rerun:index", "rerun:index_marker", "rerun:kind"}, {timeline, "start", "index"})));
     }
   }
   return arrow::schema(std::move(fields));
@@ -128,8 +129,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> ChunkRowsBuilder::Finish() {
   for (const auto& values : {arrow::utf8(), arrow::int64()}) {
     ARROW_ASSIGN_OR_RAISE(auto nulls, arrow::MakeArrayOfNull(arrow::int32(), num_rows_));
     ARROW_ASSIGN_OR_RAISE(auto dictionary, arrow::MakeEmptyArray(values));
-    ARROW_ASSIGN_OR_RAISE(auto array,
-                          arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), values), nulls, dictionary));
+    ARROW_ASSIGN_OR_RAISE(auto array, arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), values), nulls, dictionary));
     columns.push_back(std::move(array));
   }
   if (!layout_.find_chunks) {
@@ -205,10 +205,10 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeFetchBatch(const std::vec
   ARROW_RETURN_NOT_OK(layers.Finish(&columns[2]));
   ARROW_RETURN_NOT_OK(keys.Finish(&columns[3]));
   ARROW_RETURN_NOT_OK(byte_lens.Finish(&columns[4]));
-  static const auto kSchema = arrow::schema({Field(kChunkIdColumn, arrow::fixed_size_binary(16), false, "control"),
-                                             Field(kChunkSegmentIdColumn, arrow::utf8(), false, "control"),
-                                             Field(kChunkLayerColumn, arrow::utf8(), false), Field(kChunkKeyColumn, arrow::binary(), false),
-                                             Field(kChunkByteLenColumn, arrow::uint64(), false)});
+  static const auto kSchema =
+      arrow::schema({Field(kChunkIdColumn, arrow::fixed_size_binary(16), false, "control"),
+                     Field(kChunkSegmentIdColumn, arrow::utf8(), false, "control"), Field(kChunkLayerColumn, arrow::utf8(), false),
+                     Field(kChunkKeyColumn, arrow::binary(), false), Field(kChunkByteLenColumn, arrow::uint64(), false)});
   return arrow::RecordBatch::Make(kSchema, static_cast<int64_t>(rows.size()), std::move(columns));
 }
 
@@ -221,9 +221,10 @@ arrow::Result<std::vector<std::string_view>> ReadFetchKeys(const arrow::RecordBa
 }
 
 const std::shared_ptr<arrow::Schema>& RegisterSchema() {
-  static const auto kSchema = arrow::schema({Field("rerun_segment_id", arrow::utf8(), false), Field("rerun_segment_layer", arrow::utf8(), false),
-                                             Field("rerun_segment_type", arrow::utf8(), false),
-                                             Field("rerun_storage_url", arrow::utf8(), false), Field("rerun_task_id", arrow::utf8(), false)});
+  static const auto kSchema =
+      arrow::schema({Field("rerun_segment_id", arrow::utf8(), false), Field("rerun_segment_layer", arrow::utf8(), false),
+                     Field("rerun_segment_type", arrow::utf8(), false), Field("rerun_storage_url", arrow::utf8(), false),
+                     Field("rerun_task_id", arrow::utf8(), false)});
   return kSchema;
 }
 

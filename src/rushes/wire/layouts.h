@@ -39,9 +39,9 @@ struct ChunkRow {
   std::string_view key;  // meaning private to the server
   std::string_view entity_path;
   bool is_static = false;
-  uint64_t byte_len = 0;                      // size as stored
+  uint64_t byte_len = 0;  // size as stored
   std::optional<uint64_t> byte_size_uncompressed;
-  std::optional<int64_t> timeline_start;      // first time on the timeline asked for
+  std::optional<int64_t> timeline_start;  // first time on the timeline asked for
 };
 
 // Which of the two layouts. Columns, order, types and metadata are fixed; official clients concatenate by position.

@@ -6,23 +6,40 @@ namespace rushes::wire {
 
 std::string_view ToString(RpcCode code) {
   switch (code) {
-    case RpcCode::kOk: return "Ok";
-    case RpcCode::kCancelled: return "Cancelled";
-    case RpcCode::kUnknown: return "Unknown";
-    case RpcCode::kInvalidArgument: return "InvalidArgument";
-    case RpcCode::kDeadlineExceeded: return "DeadlineExceeded";
-    case RpcCode::kNotFound: return "NotFound";
-    case RpcCode::kAlreadyExists: return "AlreadyExists";
-    case RpcCode::kPermissionDenied: return "PermissionDenied";
-    case RpcCode::kResourceExhausted: return "ResourceExhausted";
-    case RpcCode::kFailedPrecondition: return "FailedPrecondition";
-    case RpcCode::kAborted: return "Aborted";
-    case RpcCode::kOutOfRange: return "OutOfRange";
-    case RpcCode::kUnimplemented: return "Unimplemented";
-    case RpcCode::kInternal: return "Internal";
-    case RpcCode::kUnavailable: return "Unavailable";
-    case RpcCode::kDataLoss: return "DataLoss";
-    case RpcCode::kUnauthenticated: return "Unauthenticated";
+    case RpcCode::kOk:
+      return "Ok";
+    case RpcCode::kCancelled:
+      return "Cancelled";
+    case RpcCode::kUnknown:
+      return "Unknown";
+    case RpcCode::kInvalidArgument:
+      return "InvalidArgument";
+    case RpcCode::kDeadlineExceeded:
+      return "DeadlineExceeded";
+    case RpcCode::kNotFound:
+      return "NotFound";
+    case RpcCode::kAlreadyExists:
+      return "AlreadyExists";
+    case RpcCode::kPermissionDenied:
+      return "PermissionDenied";
+    case RpcCode::kResourceExhausted:
+      return "ResourceExhausted";
+    case RpcCode::kFailedPrecondition:
+      return "FailedPrecondition";
+    case RpcCode::kAborted:
+      return "Aborted";
+    case RpcCode::kOutOfRange:
+      return "OutOfRange";
+    case RpcCode::kUnimplemented:
+      return "Unimplemented";
+    case RpcCode::kInternal:
+      return "Internal";
+    case RpcCode::kUnavailable:
+      return "Unavailable";
+    case RpcCode::kDataLoss:
+      return "DataLoss";
+    case RpcCode::kUnauthenticated:
+      return "Unauthenticated";
   }
   return "Unknown";
 }
@@ -34,30 +51,49 @@ RpcCode CodeOf(const arrow::Status& status) {
     return static_cast<const RpcStatusDetail&>(*status.detail()).code();
   }
   switch (status.code()) {
-    case arrow::StatusCode::KeyError: return RpcCode::kNotFound;
-    case arrow::StatusCode::AlreadyExists: return RpcCode::kAlreadyExists;
+    case arrow::StatusCode::KeyError:
+      return RpcCode::kNotFound;
+    case arrow::StatusCode::AlreadyExists:
+      return RpcCode::kAlreadyExists;
     case arrow::StatusCode::Invalid:
     case arrow::StatusCode::TypeError:
-    case arrow::StatusCode::IndexError: return RpcCode::kInvalidArgument;
-    case arrow::StatusCode::NotImplemented: return RpcCode::kUnimplemented;
-    case arrow::StatusCode::Cancelled: return RpcCode::kCancelled;
+    case arrow::StatusCode::IndexError:
+      return RpcCode::kInvalidArgument;
+    case arrow::StatusCode::NotImplemented:
+      return RpcCode::kUnimplemented;
+    case arrow::StatusCode::Cancelled:
+      return RpcCode::kCancelled;
     case arrow::StatusCode::CapacityError:
-    case arrow::StatusCode::OutOfMemory: return RpcCode::kResourceExhausted;
-    default: return RpcCode::kInternal;
+    case arrow::StatusCode::OutOfMemory:
+      return RpcCode::kResourceExhausted;
+    default:
+      return RpcCode::kInternal;
   }
 }
 
 arrow::Status MakeStatus(RpcCode code, std::string message) {
   arrow::StatusCode arrow_code = arrow::StatusCode::IOError;
   switch (code) {
-    case RpcCode::kOk: return arrow::Status::OK();
-    case RpcCode::kNotFound: arrow_code = arrow::StatusCode::KeyError; break;
-    case RpcCode::kAlreadyExists: arrow_code = arrow::StatusCode::AlreadyExists; break;
+    case RpcCode::kOk:
+      return arrow::Status::OK();
+    case RpcCode::kNotFound:
+      arrow_code = arrow::StatusCode::KeyError;
+      break;
+    case RpcCode::kAlreadyExists:
+      arrow_code = arrow::StatusCode::AlreadyExists;
+      break;
     case RpcCode::kInvalidArgument:
-    case RpcCode::kOutOfRange: arrow_code = arrow::StatusCode::Invalid; break;
-    case RpcCode::kUnimplemented: arrow_code = arrow::StatusCode::NotImplemented; break;
-    case RpcCode::kCancelled: arrow_code = arrow::StatusCode::Cancelled; break;
-    default: break;
+    case RpcCode::kOutOfRange:
+      arrow_code = arrow::StatusCode::Invalid;
+      break;
+    case RpcCode::kUnimplemented:
+      arrow_code = arrow::StatusCode::NotImplemented;
+      break;
+    case RpcCode::kCancelled:
+      arrow_code = arrow::StatusCode::Cancelled;
+      break;
+    default:
+      break;
   }
   return arrow::Status(arrow_code, std::move(message), std::make_shared<RpcStatusDetail>(code));
 }

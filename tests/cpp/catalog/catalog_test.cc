@@ -155,7 +155,8 @@ TEST_F(CatalogTest, RegistersFilesUrlsAndLayers) {
 
   const auto table = Entry(id)->content->SegmentTable().ValueOrDie();
   EXPECT_EQ(table->num_rows(), 2);
-  EXPECT_EQ(table->GetColumnByName("rerun_layer_names")->ToString(), "[\n  [\n    \"base\",\n    \"extra\"\n  ],\n  [\n    \"base\"\n  ]\n]");
+  EXPECT_EQ(table->GetColumnByName("rerun_layer_names")->ToString(),
+            "[\n  [\n    \"base\",\n    \"extra\"\n  ],\n  [\n    \"base\"\n  ]\n]");
   const auto names = table->schema()->field_names();
   EXPECT_THAT(std::vector<std::string>(names.begin(), names.begin() + 6),
               ElementsAre("rerun_segment_id", "rerun_layer_names", "rerun_storage_urls", "rerun_last_updated_at", "rerun_num_chunks",

@@ -41,10 +41,10 @@ ChunkPtr MakeChunk(const char* path, uint64_t row, const char* component, std::v
 }
 
 TEST(PropertyColumns, LatestStaticValueCounts) {
-  const auto columns = MakePropertyColumns({MakeChunk("/__properties/b", 10, "v", {Ints({1}), Ints({2, 3}), nullptr}),
-                                            MakeChunk("/__properties/b", 1, "v", {Ints({9})}),
-                                            MakeChunk("/__properties/a", 1, "w", {Ints({})}),
-                                            MakeChunk("/__properties/c", 1, "never", {nullptr}), MakeChunk("/elsewhere", 1, "v", {Ints({4})})});
+  const auto columns =
+      MakePropertyColumns({MakeChunk("/__properties/b", 10, "v", {Ints({1}), Ints({2, 3}), nullptr}),
+                           MakeChunk("/__properties/b", 1, "v", {Ints({9})}), MakeChunk("/__properties/a", 1, "w", {Ints({})}),
+                           MakeChunk("/__properties/c", 1, "never", {nullptr}), MakeChunk("/elsewhere", 1, "v", {Ints({4})})});
   ASSERT_TRUE(columns.ok()) << columns.status();
   ASSERT_EQ(columns->size(), 2);
   EXPECT_EQ((*columns)[0].field->name(), "property:a:w");

@@ -82,6 +82,25 @@ TEST(ChunkDecoder, SharesSchemasBetweenChunksButNotTheirIds) {
   EXPECT_EQ(chunks[1]->schema_ptr(), chunks[2]->schema_ptr());
 }
 
+TEST(ChunkDecoder, NamesThatLookLikeIdsAreNames) {
+  ChunkDecoder decoder;
+  const std::string name = "chunk_" + ChunkId{9, 9}.ToHex();
+  for (const auto& [entity, component] :
+       std::vector<std::pair<std::string, std::string>>{{"/" + name, "x"}, {"/chunk_data", "chunk_data"}, {"/a", name}}) {
+    ChunkBuilder builder(EntityPath::Parse(entity), {});
+    builder.AddColumn({std::nullopt, component, std::nullopt}, arrow::int64());
+    ASSERT_TRUE(builder.AddRow({0, 1}, {}, {Ints({1})}).ok());
+    for (uint64_t i = 1; i <= 2; ++i) {
+      const auto chunk = decoder.Decode(*EncodeChunk(**builder.Finish({7, i})));
+      ASSERT_TRUE(chunk.ok()) << chunk.status();
+      EXPECT_EQ((*chunk)->id(), (ChunkId{7, i})) << entity << ":" << component;
+      builder = ChunkBuilder(EntityPath::Parse(entity), {});
+      builder.AddColumn({std::nullopt, component, std::nullopt}, arrow::int64());
+      ASSERT_TRUE(builder.AddRow({0, 1}, {}, {Ints({1})}).ok());
+    }
+  }
+}
+
 TEST(ChunkDecoder, RefusesDamagedPayloads) {
   const auto payload = *EncodeChunk(*MakeChunk());
   ChunkDecoder decoder;

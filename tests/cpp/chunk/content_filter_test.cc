@@ -5,7 +5,8 @@
 namespace rushes {
 namespace {
 
-const char* const kEntities[] = {"/", "/world", "/world/car", "/world/car/driver", "/world/cars", "/raw data", "/__properties", "/__properties/run"};
+const char* const kEntities[] = {"/",           "/world",    "/world/car",    "/world/car/driver",
+                                 "/world/cars", "/raw data", "/__properties", "/__properties/run"};
 
 std::vector<std::string> InView(const ContentView& view) {
   std::vector<std::string> out;

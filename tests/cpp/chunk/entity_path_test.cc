@@ -41,9 +41,7 @@ TEST(EntityPath, WritesWhatItReads) {
   }
 }
 
-TEST(EntityPath, MalformedUtf8IsReplacedNotRead) {
-  EXPECT_EQ(EntityPath::Parse("/a\xFF\xE2\x82").text(), "/a\\u{FFFD}\\u{FFFD}\\u{FFFD}");
-}
+TEST(EntityPath, MalformedUtf8IsReplacedNotRead) { EXPECT_EQ(EntityPath::Parse("/a\xFF\xE2\x82").text(), "/a\\u{FFFD}\\u{FFFD}\\u{FFFD}"); }
 
 TEST(EntityPath, StrictRefusesWhatIsNoPath) {
   EXPECT_FALSE(EntityPath::ParseStrict("").ok());
@@ -54,8 +52,8 @@ TEST(EntityPath, StrictRefusesWhatIsNoPath) {
 }
 
 TEST(EntityPath, OrderIsNaturalAndReservedPartsComeLast) {
-  const std::vector<std::string> sorted = {"/",       "/a",     "/a/z",  "/B",   "/b", "/img2", "/img10",
-                                           "/world", "/world/a", "/__properties", "/__properties/run"};
+  const std::vector<std::string> sorted = {
+      "/", "/a", "/a/z", "/B", "/b", "/img2", "/img10", "/world", "/world/a", "/__properties", "/__properties/run"};
   for (size_t i = 0; i < sorted.size(); ++i) {
     for (size_t j = 0; j < sorted.size(); ++j) {
       EXPECT_EQ(EntityPath::Parse(sorted[i]) <=> EntityPath::Parse(sorted[j]), i <=> j) << sorted[i] << " " << sorted[j];

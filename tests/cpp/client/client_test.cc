@@ -10,8 +10,8 @@
 #include <chrono>
 #include <thread>
 
-#include "arrow/array/builder_primitive.h"
 #include "arrow/array/builder_binary.h"
+#include "arrow/array/builder_primitive.h"
 #include "arrow/array/builder_time.h"
 #include "arrow/record_batch.h"
 #include "rerun/cloud/v1alpha1/cloud.grpc.pb.h"
@@ -44,8 +44,9 @@ ChunkPtr MakeChunk(uint64_t number, bool is_static) {
     arrow::Int64Builder values;
     EXPECT_TRUE(values.Append(static_cast<int64_t>(number) * 10 + row).ok());
     const auto time = static_cast<int64_t>(number) * 100 + row;
-    EXPECT_TRUE(builder.AddRow(Tuid{number, static_cast<uint64_t>(row)}, is_static ? std::vector<int64_t>() : std::vector<int64_t>{time},
-                               {Get(values.Finish())})
+    EXPECT_TRUE(builder
+                    .AddRow(Tuid{number, static_cast<uint64_t>(row)}, is_static ? std::vector<int64_t>() : std::vector<int64_t>{time},
+                            {Get(values.Finish())})
                     .ok());
   }
   return Get(builder.Finish(Tuid{77, number}));
@@ -58,12 +59,12 @@ class FakeServer final : public cloud::RerunCloudService::Service {
  public:
   std::atomic<bool> find_chunks{true};
   std::atomic<bool> has_get_schemas{true};
-  std::atomic<int> leave_out{-1};        // position of a chunk that is not sent
+  std::atomic<int> leave_out{-1};  // position of a chunk that is not sent
   std::atomic<bool> send_garbage{false};
   std::atomic<bool> send_twice{false};
   std::atomic<bool> can_read{true};
-  std::atomic<int> busy_answers{0};      // FindChunks says RESOURCE_EXHAUSTED so often first
-  std::atomic<int> broken_fetches{0};    // FetchChunks breaks off after one chunk so often first
+  std::atomic<int> busy_answers{0};    // FindChunks says RESOURCE_EXHAUSTED so often first
+  std::atomic<int> broken_fetches{0};  // FetchChunks breaks off after one chunk so often first
   std::atomic<bool> hang_tasks{false};
   std::atomic<int> num_get_schemas{0};
   std::atomic<int> num_find_chunks{0};
@@ -408,8 +409,8 @@ TEST_F(ClientTest, ErrorsSayWhere) {
   const auto connection = Open();
   const auto status = connection->ReadDataset(Tuid{9, 9}).status();
   EXPECT_TRUE(status.IsKeyError());
-  EXPECT_EQ(status.message(), "Entry id 'x' not found\n- server: " + server.url() +
-                                  ", call: ReadDatasetEntry, trace id: 0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(status.message(),
+            "Entry id 'x' not found\n- server: " + server.url() + ", call: ReadDatasetEntry, trace id: 0123456789abcdef0123456789abcdef");
   EXPECT_TRUE(connection->CreateDataset("x").status().IsNotImplemented());
   EXPECT_EQ(connection->url(), server.url());
 }

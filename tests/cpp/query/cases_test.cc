@@ -210,9 +210,8 @@ std::shared_ptr<arrow::DataType> TypeOfJson(const std::string& text, size_t* at)
 
 std::shared_ptr<arrow::DataType> TypeNamed(const std::string& name) {
   static const std::map<std::string, std::shared_ptr<arrow::DataType>> kTypes = {
-      {"null", arrow::null()},     {"int64", arrow::int64()},     {"int32", arrow::int32()},
-      {"utf8", arrow::utf8()},     {"bool", arrow::boolean()},    {"float64", arrow::float64()},
-      {"float32", arrow::float32()}};
+      {"null", arrow::null()},    {"int64", arrow::int64()},     {"int32", arrow::int32()},    {"utf8", arrow::utf8()},
+      {"bool", arrow::boolean()}, {"float64", arrow::float64()}, {"float32", arrow::float32()}};
   const auto it = kTypes.find(name);
   if (it == kTypes.end()) Fail("no type " + name);
   return it->second;
@@ -401,7 +400,7 @@ class FilterReader {
       }
       return cp::call("is_in", {cp::field_ref(column)}, cp::SetLookupOptions(arrow::Datum(builder->Finish().ValueOrDie())));
     }
-    static const std::map<std::string, std::string> kFunctions = {{"=", "equal"},   {"!=", "not_equal"}, {"<", "less"},
+    static const std::map<std::string, std::string> kFunctions = {{"=", "equal"},       {"!=", "not_equal"}, {"<", "less"},
                                                                   {"<=", "less_equal"}, {">", "greater"},    {">=", "greater_equal"}};
     const auto function = kFunctions.find(name);
     if (function == kFunctions.end()) Fail("no function " + name);

@@ -18,7 +18,8 @@ int64_t FromEnvironment(const char* name, int64_t otherwise) {
 }
 
 // What differs, or nothing.
-std::string Compare(const RandomRequest& request, const std::vector<MemorySegment>& segments, const std::shared_ptr<MemoryChunkSource>& source) {
+std::string Compare(const RandomRequest& request, const std::vector<MemorySegment>& segments,
+                    const std::shared_ptr<MemoryChunkSource>& source) {
   const auto expected = NaiveQuery(segments, request.query, request.columns, request.filter);
   if (!expected.ok()) return "naive query: " + expected.status().ToString();
   const auto prepared = PreparedQuery::Make(source, request.query);
@@ -31,7 +32,8 @@ std::string Compare(const RandomRequest& request, const std::vector<MemorySegmen
     std::shared_ptr<arrow::RecordBatch> batch;
     if (const auto status = (*reader)->ReadNext(&batch); !status.ok()) return status.ToString();
     if (batch == nullptr) break;
-    if (batch->num_rows() < 1 || batch->num_rows() > request.options.max_batch_rows) return "a batch of " + std::to_string(batch->num_rows()) + " rows";
+    if (batch->num_rows() < 1 || batch->num_rows() > request.options.max_batch_rows)
+      return "a batch of " + std::to_string(batch->num_rows()) + " rows";
     if (!batch->schema()->Equals(*(*expected)->schema(), /*check_metadata=*/true)) return "schema " + batch->schema()->ToString(true);
     if (const auto status = batch->ValidateFull(); !status.ok()) return status.ToString();
     rows += batch->num_rows();
@@ -45,7 +47,8 @@ std::string Compare(const RandomRequest& request, const std::vector<MemorySegmen
   if (!table.ok()) return table.status().ToString();
   for (int c = 0; c < (*table)->num_columns(); ++c) {
     if (!(*table)->column(c)->Equals(*(*expected)->column(c))) {
-      return "column " + (*table)->field(c)->name() + "\nexpected " + (*expected)->column(c)->ToString() + "\ngot " + (*table)->column(c)->ToString();
+      return "column " + (*table)->field(c)->name() + "\nexpected " + (*expected)->column(c)->ToString() + "\ngot " +
+             (*table)->column(c)->ToString();
     }
   }
   return "";

@@ -11,8 +11,8 @@
 #include <grpcpp/security/credentials.h>
 
 #include "arrow/array/array_binary.h"
-#include "arrow/array/builder_binary.h"
 #include "arrow/array/array_primitive.h"
+#include "arrow/array/builder_binary.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rerun/cloud/v1alpha1/cloud.grpc.pb.h"
@@ -107,7 +107,8 @@ TEST_F(RpcTest, HeadersOfEveryAnswer) {
   Call failing;
   cloud::ReadDatasetEntryResponse ignored;
   EXPECT_FALSE(stub_->ReadDatasetEntry(&failing, {}, &ignored).ok());
-  EXPECT_EQ(failing.GetServerInitialMetadata().count(wire::kTraceIdHeader) + failing.GetServerTrailingMetadata().count(wire::kTraceIdHeader), 1);
+  EXPECT_EQ(
+      failing.GetServerInitialMetadata().count(wire::kTraceIdHeader) + failing.GetServerTrailingMetadata().count(wire::kTraceIdHeader), 1);
 }
 
 TEST_F(RpcTest, EntriesAreAddressedByHeader) {

@@ -95,7 +95,8 @@ INSTANTIATE_TEST_SUITE_P(Files, DamagedBytes,
                          testing::Values("rrd/two_chunks.rrd", "rrd/sdk_0.23.4.rrd", "rrd/no_chunk.rrd", "sdk_0.28/with_blueprint.rrd"),
                          [](const auto& info) {
                            std::string name = info.param;
-                           std::replace_if(name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
+                           std::replace_if(
+                               name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
                            return name;
                          });
 

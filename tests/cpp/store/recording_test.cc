@@ -33,7 +33,9 @@ std::string ReadFile(const std::string& path) {
 
 std::string Vector(const std::string& name) { return ReadFile(RUSHES_SOURCE_DIR "/tests/data/rrd/" + name); }
 
-arrow::Result<Recording> Open(const std::string& bytes) { return OpenRecording(MakeBufferSource("test.rrd", arrow::Buffer::FromString(bytes))); }
+arrow::Result<Recording> Open(const std::string& bytes) {
+  return OpenRecording(MakeBufferSource("test.rrd", arrow::Buffer::FromString(bytes)));
+}
 
 std::vector<uint32_t> All(const RecordingStore& store) {
   std::vector<uint32_t> chunks(store.index()->num_chunks());

@@ -42,8 +42,8 @@ arrow::Status List(const std::string& in) {
     std::cout << "store " << ToString(store->id().kind) << " " << store->id().application_id << " " << store->id().recording_id << "\n";
     const SegmentIndex& index = *store->index();
     for (size_t chunk = 0; chunk < index.num_chunks(); ++chunk) {
-      std::cout << "chunk " << index.id(chunk).ToHex() << " " << index.entities()[index.entity(chunk)].text() << " " << index.num_rows(chunk)
-                << "\n";
+      std::cout << "chunk " << index.id(chunk).ToHex() << " " << index.entities()[index.entity(chunk)].text() << " "
+                << index.num_rows(chunk) << "\n";
     }
   }
   return arrow::Status::OK();
@@ -68,8 +68,7 @@ arrow::Status Bench(const std::string& in, int rounds) {
     }
     read += now() - start_read;
   }
-  std::cout << "open " << open / rounds << " us, read " << read / rounds << " us for " << chunks << " chunks, " << bytes
-            << " bytes\n";
+  std::cout << "open " << open / rounds << " us, read " << read / rounds << " us for " << chunks << " chunks, " << bytes << " bytes\n";
   return arrow::Status::OK();
 }
 

@@ -133,8 +133,9 @@ TEST_P(SdkFile, FooterAndContentsAgree) {
         for (const auto& entry : index.Entries(column)) {
           for (size_t t = 0; t < index.timelines().size(); ++t) {
             const auto span = index.EntrySpan(entry, static_cast<int>(t));
-            out.insert(index.entities()[column.entity].text() + index.components()[column.component].component + index.id(entry.chunk).ToHex() +
-                       index.timelines()[t].name + (span ? std::to_string(span->start) + ".." + std::to_string(span->end) : "-"));
+            out.insert(index.entities()[column.entity].text() + index.components()[column.component].component +
+                       index.id(entry.chunk).ToHex() + index.timelines()[t].name +
+                       (span ? std::to_string(span->start) + ".." + std::to_string(span->end) : "-"));
           }
         }
       }
@@ -160,7 +161,8 @@ TEST_P(SdkFile, FooterAndContentsAgree) {
 
 INSTANTIATE_TEST_SUITE_P(Files, SdkFile, testing::ValuesIn(DescribedFiles()), [](const auto& info) {
   std::string name = info.param;
-  std::replace_if(name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
 });
 

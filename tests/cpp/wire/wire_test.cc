@@ -36,9 +36,9 @@ std::shared_ptr<arrow::RecordBatch> SomeBatch(int64_t rows) {
     EXPECT_TRUE(numbers.Append(i).ok());
     EXPECT_TRUE(i % 3 == 0 ? texts.AppendNull().ok() : texts.Append("text " + std::to_string(i)).ok());
   }
-  auto schema = arrow::schema({arrow::field("n", arrow::int64(), false), arrow::field("t", arrow::utf8(), true,
-                                                                                       arrow::key_value_metadata({"k"}, {"v"}))},
-                              arrow::key_value_metadata({"sorbet:version"}, {"0.1.4"}));
+  auto schema = arrow::schema(
+      {arrow::field("n", arrow::int64(), false), arrow::field("t", arrow::utf8(), true, arrow::key_value_metadata({"k"}, {"v"}))},
+      arrow::key_value_metadata({"sorbet:version"}, {"0.1.4"}));
   return arrow::RecordBatch::Make(schema, rows, {Get(numbers.Finish()), Get(texts.Finish())});
 }
 
@@ -65,7 +65,8 @@ TEST(HeadersTest, IdsHaveTheTextFormOfTheProtocol) {
   id.counter = 0x602D68EB646C385C;
   EXPECT_EQ(TuidToText(id), "1860390B087BC65F602d68eb646c385c");
   EXPECT_EQ(Get(TuidFromText("1860390b087bc65f602D68EB646C385C")), id);
-  for (const char* text : {"", "1860390B087BC65F602d68eb646c385", "1860390B087BC65F602d68eb646c385cc", "g860390B087BC65F602d68eb646c385c"}) {
+  for (const char* text :
+       {"", "1860390B087BC65F602d68eb646c385", "1860390B087BC65F602d68eb646c385cc", "g860390B087BC65F602d68eb646c385c"}) {
     EXPECT_TRUE(TuidFromText(text).status().IsInvalid()) << text;
   }
 }
@@ -288,7 +289,8 @@ TEST(ArrowMsgTest, SurvivesDamage) {
     if (round % 3 == 0) damaged.resize(random() % damaged.size());
     // Most of the message is payload; the interesting bytes are at the start of each chunk.
     for (int i = 0; i < round % 4; ++i) {
-      if (!damaged.empty()) damaged[random() % std::min<size_t>(damaged.size(), round % 2 == 0 ? 60 : damaged.size())] = static_cast<char>(random());
+      if (!damaged.empty())
+        damaged[random() % std::min<size_t>(damaged.size(), round % 2 == 0 ? 60 : damaged.size())] = static_cast<char>(random());
     }
     const Pieces pieces(damaged, &random, 500);
     if (!ParseFetchChunksResponse(pieces.views).ok()) ++refused;
@@ -468,16 +470,17 @@ TEST(ChunkQueryTest, FindChunksRefusals) {
       {"entity_path", [](auto* r) { r->mutable_contents()->mutable_explicit_()->add_entities()->mutable_all(); }},
       {"EntitySelection.components",
        [](auto* r) { r->mutable_contents()->mutable_explicit_()->add_entities()->mutable_entity_path()->set_path("/q"); }},
-      {"twice",
-       [](auto* r) { *r->mutable_contents()->mutable_explicit_()->add_entities() = r->contents().explicit_().entities(0); }},
+      {"twice", [](auto* r) { *r->mutable_contents()->mutable_explicit_()->add_entities() = r->contents().explicit_().entities(0); }},
       {"empty component",
        [](auto* r) { r->mutable_contents()->mutable_explicit_()->mutable_entities(1)->mutable_explicit_()->add_ids(""); }},
       {"SegmentIds.ids", [](auto* r) { r->mutable_range()->mutable_segments()->mutable_explicit_()->add_ids(); }},
-      {"segment_id", [](auto* r) {
+      {"segment_id",
+       [](auto* r) {
          r->mutable_samples()->set_timeline("t");
          r->mutable_samples()->add_segments();
        }},
-      {"twice", [](auto* r) {
+      {"twice",
+       [](auto* r) {
          r->mutable_samples()->set_timeline("t");
          r->mutable_samples()->add_segments()->mutable_segment_id()->set_id("a");
          r->mutable_samples()->add_segments()->mutable_segment_id()->set_id("a");
@@ -563,7 +566,9 @@ TEST(LayoutsTest, ChunkRowsTravel) {
     row.entity_path = "/e";
     row.is_static = true;
     row.byte_len = 77;
-    ASSERT_TRUE(builder.Append(row, find_chunks ? std::vector<std::optional<int64_t>>() : std::vector<std::optional<int64_t>>{1, std::nullopt}).ok());
+    ASSERT_TRUE(
+        builder.Append(row, find_chunks ? std::vector<std::optional<int64_t>>() : std::vector<std::optional<int64_t>>{1, std::nullopt})
+            .ok());
     row.byte_size_uncompressed = 99;
     row.timeline_start = -4;
     row.is_static = false;
