@@ -496,7 +496,8 @@ arrow::Result<UnpackedManifest> UnpackManifest(const PackedManifest& packed, uin
   ARROW_ASSIGN_OR_RAISE(out.schema, ReadStoreSchema(packed.schema));
   ARROW_ASSIGN_OR_RAISE(const auto bytes, Decompress(packed.data, packed.compression, packed.size_uncompressed));
   ARROW_ASSIGN_OR_RAISE(const auto manifest, ReadManifestBatch(bytes));
-  const auto& [layout, batch] = manifest;
+  const auto& layout = manifest.layout;
+  const auto& batch = manifest.batch;
   for (const int column :
        {layout->entity, layout->id, layout->is_static, layout->num_rows, layout->offset, layout->size, layout->size_uncompressed}) {
     if (batch->column_data(column)->GetNullCount() > 0) {
