@@ -274,6 +274,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> AdaptArray(const std::shared_ptr<ar
     }
     case arrow::Type::STRUCT: {
       const auto& source = static_cast<const arrow::StructType&>(*array->type());
+      for (const auto& field : source.fields()) {
+        // Widening adds fields; what has no place in the column would be lost.
+        if (static_cast<const arrow::StructType&>(*type).GetFieldIndex(field->name()) < 0) return NotUnited(source, *type);
+      }
       const int64_t child_length = data->offset + data->length;
       data->child_data.clear();
       for (const auto& field : type->fields()) {

@@ -45,8 +45,29 @@ std::optional<std::string> TextValue(const arrow::Scalar& scalar) {
   return static_cast<const arrow::BaseBinaryScalar&>(scalar).value->ToString();
 }
 
+// Bounds of exactly these index values. `points` need not be sorted.
+FilterBounds BoundsOfPoints(std::vector<int64_t> points) {
+  std::sort(points.begin(), points.end());
+  points.erase(std::unique(points.begin(), points.end()), points.end());
+  FilterBounds out;
+  out.start = points.empty() ? kMaxTime : points.front();
+  out.end = points.empty() ? kMinTime : points.back();
+  out.points = std::move(points);
+  return out;
+}
+
 FilterBounds Intersect(const FilterBounds& a, const FilterBounds& b) {
-  FilterBounds out{std::max(a.start, b.start), std::min(a.end, b.end), a.segments};
+  FilterBounds out;
+  out.start = std::max(a.start, b.start);
+  out.end = std::min(a.end, b.end);
+  if (a.points || b.points) {
+    std::vector<int64_t> points = a.points ? *a.points : *b.points;
+    std::erase_if(points, [&](int64_t point) {
+      return point < out.start || point > out.end || (a.points && b.points && !std::binary_search(b.points->begin(), b.points->end(), point));
+    });
+    out = BoundsOfPoints(std::move(points));
+  }
+  out.segments = a.segments;
   if (b.segments) {
     if (!out.segments) {
       out.segments = b.segments;
@@ -60,7 +81,13 @@ FilterBounds Intersect(const FilterBounds& a, const FilterBounds& b) {
 FilterBounds Hull(const FilterBounds& a, const FilterBounds& b) {
   if (a.is_empty()) return b;
   if (b.is_empty()) return a;
-  FilterBounds out{std::min(a.start, b.start), std::max(a.end, b.end), std::nullopt};
+  FilterBounds out;
+  out.start = std::min(a.start, b.start);
+  out.end = std::max(a.end, b.end);
+  if (a.points && b.points) {
+    out.points.emplace();
+    std::set_union(a.points->begin(), a.points->end(), b.points->begin(), b.points->end(), std::back_inserter(*out.points));
+  }
   if (a.segments && b.segments) {
     out.segments = a.segments;
     out.segments->insert(b.segments->begin(), b.segments->end());
@@ -83,7 +110,7 @@ FilterBounds BoundsOfComparison(const std::string& function, const arrow::Scalar
   const int64_t v = *bound;
   constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
   if (function == "equal") {
-    out.start = out.end = v;
+    return BoundsOfPoints({v});
   } else if (function == "less") {
     out.end = v == kLeast ? kLeast : v - 1;
   } else if (function == "less_equal") {
@@ -132,16 +159,14 @@ FilterBounds Bounds(const cp::Expression& expression, const std::optional<std::s
       return out;
     }
     if (index && RefersTo(arguments[0], *index) && values->length() > 0) {
-      out.start = kMaxTime;
-      out.end = kMinTime;
+      std::vector<int64_t> points;
       for (int64_t i = 0; i < values->length(); ++i) {
         const auto scalar = values->GetScalar(i);
         const auto value = scalar.ok() ? IndexValue(**scalar) : std::nullopt;
         if (!value) return {};
-        out.start = std::min(out.start, *value);
-        out.end = std::max(out.end, *value);
+        points.push_back(*value);
       }
-      return out;
+      return BoundsOfPoints(std::move(points));
     }
     return {};
   }
@@ -162,7 +187,9 @@ FilterBounds Bounds(const cp::Expression& expression, const std::optional<std::s
 }
 
 // Rows of a list column that equal a list; null where the row is null.
-arrow::Result<std::shared_ptr<arrow::Array>> CompareLists(const arrow::Array& column, const arrow::Scalar& value, bool negated) {
+arrow::Result<std::shared_ptr<arrow::Array>> CompareLists(const arrow::Array& column, const arrow::Scalar& value, bool negated,
+                                                          bool nans_equal) {
+  const auto options = arrow::EqualOptions::Defaults().nans_equal(nans_equal);
   arrow::BooleanBuilder builder;
   for (int64_t i = 0; i < column.length(); ++i) {
     if (column.IsNull(i) || !value.is_valid) {
@@ -172,7 +199,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> CompareLists(const arrow::Array& co
     ARROW_ASSIGN_OR_RAISE(const auto cell, column.GetScalar(i));
     const auto& items = *static_cast<const arrow::BaseListScalar&>(*cell).value;
     const auto& wanted = *static_cast<const arrow::BaseListScalar&>(value).value;
-    ARROW_RETURN_NOT_OK(builder.Append(items.Equals(wanted) != negated));
+    ARROW_RETURN_NOT_OK(builder.Append(items.Equals(wanted, options) != negated));
   }
   return builder.Finish();
 }
@@ -237,6 +264,7 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
     }
     used.insert(path->indices()[0]);
   }
+  out->sql_semantics_ = sql_semantics;
   ARROW_ASSIGN_OR_RAISE(auto rewritten, out->Rewrite(filter, schema, sql_semantics));
 
   std::vector<int> position(static_cast<size_t>(schema.num_fields()), -1);
@@ -263,7 +291,7 @@ arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow
   arrow::ArrayVector columns = batch.columns();
   for (const ListComparison& comparison : list_comparisons_) {
     ARROW_ASSIGN_OR_RAISE(auto column,
-                          CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated));
+                          CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated, sql_semantics_));
     columns.push_back(std::move(column));
   }
   const auto input = arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));

@@ -21,6 +21,7 @@ namespace rushes {
 struct FilterBounds {
   int64_t start = kMinTime;  // of the index
   int64_t end = kMaxTime;
+  std::optional<std::vector<int64_t>> points;     // of the index: no other values pass; ascending, within start and end. nullopt: any
   std::optional<std::set<std::string>> segments;  // nullopt: any
   bool is_empty() const { return start > end || (segments && segments->empty()); }
 };
@@ -29,7 +30,7 @@ struct FilterBounds {
 class RowFilter {
  public:
   // `schema`: all columns of the dataframe. KeyError for unknown columns, TypeError or Invalid for what does not compare.
-  // `sql_semantics`: `is_in` gives null for null, as SQL has it.
+  // `sql_semantics`: `is_in` gives null for null and a list with NaN equals itself, as SQL has it.
   static arrow::Result<std::shared_ptr<const RowFilter>> Make(const arrow::compute::Expression& filter, const arrow::Schema& schema,
                                                               const std::optional<std::string>& index, bool sql_semantics);
 
@@ -53,6 +54,7 @@ class RowFilter {
 
   std::vector<std::string> columns_;
   std::vector<ListComparison> list_comparisons_;
+  bool sql_semantics_ = false;
   std::shared_ptr<arrow::Schema> schema_;  // of columns_ and the comparisons
   arrow::compute::Expression expression_;  // bound to schema_
   FilterBounds bounds_;

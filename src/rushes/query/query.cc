@@ -44,6 +44,8 @@ constexpr int64_t kMaxJoinedBytes = int64_t{1} << 20;
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
 constexpr size_t kMaxLookup = 128;
+// Index values of a filter that a lookup names one by one; beyond, it asks for the range they span.
+constexpr size_t kMaxLookupPoints = 100'000;
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> JoinBatches(const std::shared_ptr<arrow::Schema>& schema,
                                                                const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches) {
@@ -182,6 +184,10 @@ class ScanReader final : public arrow::RecordBatchReader {
           selection.mode = ChunkSelection::Mode::kSamples;
           selection.latest_at = query.fill_latest_at;
           for (const std::string& id : ids) selection.samples[id] = query.using_index_values->at(id);
+        } else if (bounds.points && bounds.points->size() * ids.size() <= kMaxLookupPoints) {
+          selection.mode = ChunkSelection::Mode::kSamples;
+          selection.latest_at = query.fill_latest_at;
+          for (const std::string& id : ids) selection.samples[id] = *bounds.points;
         } else if (bounds.start > kMinTime || bounds.end < kMaxTime) {
           selection.mode = ChunkSelection::Mode::kRange;
           selection.start = bounds.start;
@@ -306,6 +312,13 @@ class ScanReader final : public arrow::RecordBatchReader {
 }  // namespace
 
 arrow::Result<std::shared_ptr<const PreparedQuery>> PreparedQuery::Make(std::shared_ptr<ChunkSource> source, Query query) {
+  if (query.index && query.using_index_values) {
+    for (const auto& [segment, values] : *query.using_index_values) {
+      for (const int64_t value : values) {
+        if (value < kMinTime) return arrow::Status::Invalid("index value ", value, " of segment ", segment, " is not a time: it means static");
+      }
+    }
+  }
   std::shared_ptr<PreparedQuery> prepared(new PreparedQuery());
   ARROW_ASSIGN_OR_RAISE(prepared->dataset_schema_, source->GetSchema());
   ARROW_ASSIGN_OR_RAISE(prepared->schema_, MakeQuerySchema(*prepared->dataset_schema_, query));

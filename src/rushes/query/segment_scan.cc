@@ -236,6 +236,17 @@ arrow::Status SegmentScan::Open() {
     column.has_rows = column.in_view && view.has_rows;
   }
 
+  is_sampled_ = plan.query.using_index_values.has_value();
+  if (plan.filter != nullptr && plan.query.index) {
+    const FilterBounds& bounds = plan.filter->bounds();
+    row_start_ = bounds.start;
+    row_end_ = bounds.end;
+    if (bounds.points && !is_sampled_) {
+      row_points_ = &*bounds.points;
+      is_sampled_ = true;
+    }
+  }
+
   std::vector<uint32_t> static_chunks;
   std::set<ChunkId> seen;
   for (uint32_t i = 0; i < segment_->chunks.size(); ++i) {
@@ -250,6 +261,7 @@ arrow::Status SegmentScan::Open() {
     if (info.is_static) {
       static_chunks.push_back(i);
     } else if (plan.query.index && info.has_timeline) {
+      if (info.start > row_end_ || (info.end < row_start_ && !plan.query.fill_latest_at)) continue;
       pending_.push_back(i);
     }
   }
@@ -269,10 +281,7 @@ arrow::Status SegmentScan::Open() {
     if (it != plan.query.using_index_values->end()) samples_ = it->second;
     std::sort(samples_.begin(), samples_.end());
     samples_.erase(std::unique(samples_.begin(), samples_.end()), samples_.end());
-    if (plan.filter != nullptr) {
-      const FilterBounds& bounds = plan.filter->bounds();
-      std::erase_if(samples_, [&](int64_t value) { return value < bounds.start || value > bounds.end; });
-    }
+    std::erase_if(samples_, [&](int64_t value) { return value < row_start_ || value > row_end_; });
     if (samples_.empty()) pending_.clear();
   }
   ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
@@ -426,9 +435,13 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
     loaded.is_strict = true;
     for (int64_t i = 1; loaded.is_strict && i < loaded.length; ++i) loaded.is_strict = loaded.times[i - 1] < loaded.times[i];
   }
-  if (loaded.times[0] <= emitted_bound_) {
+  // Rows that cannot pass the filter are not looked at, but for the values they leave behind.
+  loaded.length = std::upper_bound(loaded.times, loaded.times + loaded.length, row_end_) - loaded.times;
+  if (!plan_->query.fill_latest_at) loaded.next = std::lower_bound(loaded.times, loaded.times + loaded.length, row_start_) - loaded.times;
+  if (loaded.next >= loaded.length) return arrow::Status::OK();
+  if (loaded.times[loaded.next] <= emitted_bound_) {
     return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk ", chunk->id().ToHex(), " of ", chunk->entity().text(),
-                                  " holds the time ", loaded.times[0], " on \"", *plan_->query.index, "\", before its announced start");
+                                  " holds the time ", loaded.times[loaded.next], " on \"", *plan_->query.index, "\", before its announced start");
   }
   clears_possible_ |= binding->clear_column >= 0;
   active_bytes_ += chunk->byte_size();
@@ -555,7 +568,18 @@ arrow::Status SegmentScan::BeginGroup() {
     group_times_.assign(begin, end);
     next_sample_ = static_cast<size_t>(end - samples_.begin());
   } else {
+    if (emitted_bound_ < row_start_ - 1) {
+      // What is before the first row leaves its values behind.
+      const int64_t skipped = std::min(group_bound_, row_start_ - 1);
+      ARROW_RETURN_NOT_OK(ProcessWindow({}, skipped));
+      emitted_bound_ = std::max(emitted_bound_, skipped);
+    }
     CollectTimes(group_bound_, &group_times_);
+    if (row_points_ != nullptr) {
+      std::vector<int64_t> chosen;
+      std::set_intersection(group_times_.begin(), group_times_.end(), row_points_->begin(), row_points_->end(), std::back_inserter(chosen));
+      group_times_ = std::move(chosen);
+    }
   }
   // Without rows there may be values to carry all the same.
   if (group_times_.empty()) return ProcessWindow({}, group_bound_);
@@ -689,8 +713,8 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
 // Per row of the window, the place of the column's cell; and the latest logged cell after the window.
 void SegmentScan::ComputeColumn(int position, Window* window) const {
   const bool fill = plan_->query.fill_latest_at;
-  const bool sampled = plan_->query.using_index_values.has_value();
   const int64_t n = static_cast<int64_t>(window->times.size());
+  const bool sampled = is_sampled_ || n == 0;
   const auto& part_positions = window->parts_of[static_cast<size_t>(position)];
   const auto& clears = window->clears_of[static_cast<size_t>(position)];
   if (part_positions.size() == 1 && n > 0 && clears.empty() && !sampled) {

@@ -85,6 +85,12 @@ class SegmentScan {
 
   std::vector<int64_t> samples_;  // of using_index_values
   size_t next_sample_ = 0;
+  // Rows outside cannot pass the filter; nor can those whose times are not among the points.
+  int64_t row_start_ = kMinTime;
+  int64_t row_end_ = kMaxTime;
+  const std::vector<int64_t>* row_points_ = nullptr;
+  // Rows are a choice among the times of the data: a row may come after several cells, of which the latest counts.
+  bool is_sampled_ = false;
   int64_t emitted_bound_ = kMinTime - 1;  // rows up to here are out
 
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.

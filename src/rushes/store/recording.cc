@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -273,7 +274,8 @@ class RecordingOpener {
     }
   }
 
-  // Property chunks, and static chunks that compete with others for a component: a manifest does not have the row ids that decide.
+  // Property chunks, and static chunks that compete for a component: a manifest has neither the row ids that decide among static
+  // values, nor does it say whether there is a value at all, which would hide the temporal ones.
   arrow::Status ReadStatics(const StoreId& id, std::vector<SegmentIndexBuilder::Entry>* entries) {
     std::map<std::pair<std::string_view, std::string_view>, std::vector<size_t>> holders;
     for (size_t i = 0; i < entries->size(); ++i) {
@@ -281,11 +283,19 @@ class RecordingOpener {
       if (!entry.is_static) continue;
       for (const auto& component : entry.components) holders[{entry.entity.text(), component.descriptor.component}].push_back(i);
     }
+    std::set<std::pair<std::string_view, std::string_view>> also_temporal;
+    for (const auto& entry : *entries) {
+      if (entry.is_static || holders.empty()) continue;
+      for (const auto& component : entry.components) {
+        const std::pair<std::string_view, std::string_view> column{entry.entity.text(), component.descriptor.component};
+        if (holders.contains(column)) also_temporal.insert(column);
+      }
+    }
     std::vector<bool> wanted(entries->size(), false);
     uint64_t contested = 0;
     for (size_t i = 0; i < entries->size(); ++i) wanted[i] = IsStaticProperty((*entries)[i]);
     for (const auto& [column, chunks] : holders) {
-      if (chunks.size() < 2) continue;
+      if (chunks.size() < 2 && !also_temporal.contains(column)) continue;
       for (const size_t i : chunks) {
         if (wanted[i] || contested + (*entries)[i].place.size > kMaxContested) continue;
         contested += (*entries)[i].place.size;

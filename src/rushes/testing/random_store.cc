@@ -211,6 +211,15 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
       static const char* const kFunctions[] = {"equal", "less", "less_equal", "greater", "greater_equal", "not_equal"};
       auto column = cp::field_ref(name);
       auto literal = time_literal(name);
+      if (Chance(random, 25)) {
+        const auto& type = ArrowType(schema.FindTimeline(name)->type);
+        std::unique_ptr<arrow::ArrayBuilder> builder;
+        if (!arrow::MakeBuilder(arrow::default_memory_pool(), type, &builder).ok()) std::abort();
+        for (int i = Pick(random, 5); i > 0; --i) {
+          if (!builder->AppendScalar(*arrow::MakeScalar(static_cast<int64_t>(Pick(random, 12)))->CastTo(type).ValueOrDie()).ok()) std::abort();
+        }
+        return cp::call("is_in", {column}, cp::SetLookupOptions(builder->Finish().ValueOrDie()));
+      }
       if (Chance(random, 20)) std::swap(column, literal);
       return cp::call(kFunctions[Pick(random, 6)], {column, literal});
     }

@@ -81,7 +81,6 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressLz4(std::span<const uint
   if (written < 0) {
     return arrow::Status::Invalid(what, ": broken LZ4 block (", block.size(), " bytes, announced as ", size, " bytes)");
   }
-  // Announced sizes may be too large, as in files.
   return static_cast<uint64_t>(written) == size ? out : arrow::SliceBuffer(out, 0, written);
 }
 
@@ -118,6 +117,9 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodePart(const common::Data
     case common::COMPRESSION_LZ4: {
       ARROW_ASSIGN_OR_RAISE(
           auto bytes, DecompressLz4({reinterpret_cast<const uint8_t*>(payload.data()), payload.size()}, part.uncompressed_size(), what));
+      if (static_cast<uint64_t>(bytes->size()) != part.uncompressed_size()) {
+        return arrow::Status::Invalid(what, ": ", bytes->size(), " bytes decompressed, announced as ", part.uncompressed_size());
+      }
       return ReadOneBatch(std::move(bytes), what);
     }
     default:

@@ -36,8 +36,8 @@ arrow::Result<std::shared_ptr<arrow::Schema>> DecodeSchema(const rerun::common::
 arrow::Result<std::shared_ptr<arrow::Buffer>> EncodeIpc(const arrow::RecordBatch& batch);
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodeIpc(std::string_view bytes, std::string_view what);
 
-// Decompresses an LZ4 block that must have exactly `size` bytes inside, into a new aligned buffer. Invalid when it has not, or when the
-// claim is absurd (kMaxUncompressedSize, 255 times the input).
+// Decompresses an LZ4 block of at most `size` bytes, into a new aligned buffer: writers of chunks may announce too many. Invalid when it
+// holds more, is broken, or when the claim is absurd (kMaxUncompressedSize, 255 times the input).
 arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressLz4(std::span<const uint8_t> block, uint64_t size, std::string_view what);
 
 // Joins the batches of a response stream by column name: missing columns become nulls, types must agree. No batch: `schema_if_empty`, or

@@ -191,6 +191,7 @@ TEST(UniteTypes, WidensStructsAndNulls) {
   const auto& children = static_cast<const arrow::StructArray&>(*adapted);
   EXPECT_EQ(children.field(1)->null_count(), 2);
   EXPECT_TRUE(children.field(0)->Equals(array->Slice(1)));
+  EXPECT_FALSE(AdaptArray(adapted, u).ok()) << "a field with no place in the column would be lost";
 }
 
 TEST(Tuid, OrdersAsItsBytes) {

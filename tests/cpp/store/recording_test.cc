@@ -401,6 +401,23 @@ TEST_F(WrittenFile, TheLatestOfSeveralStaticChunksIsKnown) {
   EXPECT_THAT(rows, ElementsAre(3, 9, 5));
 }
 
+TEST_F(WrittenFile, AStaticNullHidesNothing) {
+  const Timeline frame{"frame", TimeType::kSequence};
+  {
+    auto writer = rrd::Writer::Open(path_).ValueOrDie();
+    ASSERT_TRUE(writer->Write({StoreKind::kRecording, "app", "rec"}, *TestChunk(1, "/s", {frame}, {{1, {4}, {{1}}, {}}})).ok());
+    ASSERT_TRUE(writer->Write({StoreKind::kRecording, "app", "rec"}, *TestChunk(2, "/s", {}, {{2, {}, {}, {}}})).ok());
+    ASSERT_TRUE(writer->Close().ok());
+  }
+  const auto recording = OpenRecording(path_);
+  ASSERT_TRUE(recording.ok()) << recording.status();
+  const SegmentIndex& index = *recording->stores[0]->index();
+  ASSERT_EQ(index.num_chunks(), 2u);
+  EXPECT_FALSE(index.is_shadowed(0));
+  ASSERT_EQ(index.columns().size(), 1u);
+  EXPECT_FALSE(index.columns()[0].has_static);
+}
+
 TEST(ChunkCache, KeepsToItsBudget) {
   const auto chunk = TestChunk(1, "/a", {}, {{1, {}, {{1, 2, 3}}, {}}});
   const int64_t size = chunk->byte_size();
