@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import rushes as rr
+
+# Jobs in the background begin with SIGINT ignored, and Python then leaves it so; the tests of Ctrl-C need it, here and in children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "recordings" / "howto"

@@ -63,7 +63,8 @@ FilterBounds Intersect(const FilterBounds& a, const FilterBounds& b) {
   if (a.points || b.points) {
     std::vector<int64_t> points = a.points ? *a.points : *b.points;
     std::erase_if(points, [&](int64_t point) {
-      return point < out.start || point > out.end || (a.points && b.points && !std::binary_search(b.points->begin(), b.points->end(), point));
+      return point < out.start || point > out.end ||
+             (a.points && b.points && !std::binary_search(b.points->begin(), b.points->end(), point));
     });
     out = BoundsOfPoints(std::move(points));
   }
@@ -290,8 +291,8 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
 arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow::RecordBatch& batch) const {
   arrow::ArrayVector columns = batch.columns();
   for (const ListComparison& comparison : list_comparisons_) {
-    ARROW_ASSIGN_OR_RAISE(auto column,
-                          CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated, sql_semantics_));
+    ARROW_ASSIGN_OR_RAISE(
+        auto column, CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated, sql_semantics_));
     columns.push_back(std::move(column));
   }
   const auto input = arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));

@@ -3,18 +3,15 @@
 #include <cstring>
 #include <limits>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "arrow/array/array_binary.h"
-#include "arrow/array/builder_primitive.h"
 #include "arrow/array/concatenate.h"
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
-#include "arrow/compute/exec.h"
-#include "arrow/datum.h"
 #include "arrow/type.h"
 #include "arrow/util/bit_util.h"
+#include "arrow/util/bitmap_ops.h"
 #include "arrow/util/byte_size.h"
 
 namespace rushes {
@@ -191,86 +188,170 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<a
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(items)}, null_count));
 }
 
-// Lists of text or of binary with 32-bit offsets.
-arrow::Result<std::shared_ptr<arrow::Array>> GatherBinary(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
-                                                          std::span<const Run> runs) {
-  const int64_t n = static_cast<int64_t>(cells.size());
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offset_buffer, arrow::AllocateBuffer((n + 1) * 4));
-  auto* const offsets = reinterpret_cast<int32_t*>(offset_buffer->mutable_data());
-  ARROW_ASSIGN_OR_RAISE(const int64_t total, FillOffsets(*type, runs, offsets));
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> item_buffer, arrow::AllocateBuffer((total + 1) * 4));
-  auto* const item_offsets = reinterpret_cast<int32_t*>(item_buffer->mutable_data());
-  item_offsets[0] = 0;
-  int64_t bytes = 0, items = 0;
-  for (const Run& run : runs) {
-    if (run.source == nullptr) continue;
-    const int32_t* const rows = run.source->raw_value_offsets() + run.row;
-    const auto& values = static_cast<const arrow::BinaryArray&>(*run.source->values());
-    const int32_t* const source = values.raw_value_offsets() + rows[0];
-    const int64_t count = rows[run.length] - rows[0];
-    for (int64_t k = 1; k <= count; ++k) item_offsets[items + k] = static_cast<int32_t>(bytes + source[k] - source[0]);
-    items += count;
-    bytes += source[count] - source[0];
-    if (bytes > kMaxOffset) return TooLarge(*type);
+// Neighbouring instances of an array.
+struct InstanceRange {
+  std::shared_ptr<arrow::ArrayData> source;
+  int64_t begin;  // from the array's own start
+  int64_t length;
+};
+
+arrow::Result<std::shared_ptr<arrow::ArrayData>> GatherInstances(const std::shared_ptr<arrow::DataType>& type,
+                                                                 const std::vector<InstanceRange>& ranges);
+
+// Offsets of lists or text of the ranges, and what they hold: `held(source, begin, length)` is called with the positions they refer to.
+template <typename Offset, typename Held>
+arrow::Result<std::shared_ptr<arrow::Buffer>> GatherOffsets(const arrow::DataType& type, const std::vector<InstanceRange>& ranges,
+                                                            int64_t total, const Held& held) {
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer, arrow::AllocateBuffer((total + 1) * static_cast<int64_t>(sizeof(Offset))));
+  auto* to = reinterpret_cast<Offset*>(buffer->mutable_data());
+  int64_t end = 0;
+  *to++ = 0;
+  for (const InstanceRange& range : ranges) {
+    const Offset* const from = range.source->template GetValues<Offset>(1) + range.begin;
+    const int64_t shift = end - from[0];
+    const int64_t count = from[range.length] - from[0];
+    end += count;
+    if (end > std::numeric_limits<Offset>::max()) return TooLarge(type);
+    for (int64_t k = 1; k <= range.length; ++k) *to++ = static_cast<Offset>(from[k] + shift);
+    if (count > 0) held(range, static_cast<int64_t>(from[0]), count);
   }
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(bytes));
-  uint8_t* to = data->mutable_data();
-  for (const Run& run : runs) {
-    if (run.source == nullptr) continue;
-    const int32_t* const rows = run.source->raw_value_offsets() + run.row;
-    const auto& values = static_cast<const arrow::BinaryArray&>(*run.source->values());
-    const int32_t* const source = values.raw_value_offsets();
-    const int64_t size = source[rows[run.length]] - source[rows[0]];
-    if (size > 0) std::memcpy(to, values.raw_data() + source[rows[0]], static_cast<size_t>(size));
-    to += size;
-  }
-  int64_t null_count;
-  ARROW_ASSIGN_OR_RAISE(auto validity, Validity(cells, &null_count));
-  auto item_data = arrow::ArrayData::Make(type->field(0)->type(), total, {nullptr, std::move(item_buffer), std::move(data)}, 0);
-  return arrow::MakeArray(
-      arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(item_data)}, null_count));
+  return buffer;
 }
 
-// Any other type, by Arrow's own kernel over the chunks put together.
-arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
-                                                       const SlotColumn& columns) {
-  arrow::ArrayVector parts;
-  std::unordered_map<uint32_t, int64_t> base;
-  int64_t rows = 0, empty_row = -1;
-  arrow::Int64Builder indices;
-  ARROW_RETURN_NOT_OK(indices.Reserve(static_cast<int64_t>(cells.size())));
-  for (const CellRef cell : cells) {
-    if (cell == kNullCell) {
-      indices.UnsafeAppendNull();
-    } else if (IsClear(cell)) {
-      if (empty_row < 0) {
-        std::unique_ptr<arrow::ArrayBuilder> builder;
-        ARROW_RETURN_NOT_OK(arrow::MakeBuilder(arrow::default_memory_pool(), type, &builder));
-        ARROW_RETURN_NOT_OK(builder->AppendEmptyValue());
-        ARROW_ASSIGN_OR_RAISE(auto empty, builder->Finish());
-        parts.push_back(std::move(empty));
-        empty_row = rows++;
+template <typename Offset>
+arrow::Result<std::shared_ptr<arrow::ArrayData>> GatherLists(const std::shared_ptr<arrow::DataType>& type,
+                                                             const std::vector<InstanceRange>& ranges, int64_t total) {
+  std::vector<InstanceRange> items;
+  ARROW_ASSIGN_OR_RAISE(auto offsets,
+                        GatherOffsets<Offset>(*type, ranges, total, [&](const InstanceRange& range, int64_t begin, int64_t length) {
+                          items.push_back({range.source->child_data[0], begin, length});
+                        }));
+  ARROW_ASSIGN_OR_RAISE(auto child, GatherInstances(type->field(0)->type(), items));
+  return arrow::ArrayData::Make(type, total, {nullptr, std::move(offsets)}, {std::move(child)}, 0);
+}
+
+template <typename Offset>
+arrow::Result<std::shared_ptr<arrow::ArrayData>> GatherText(const std::shared_ptr<arrow::DataType>& type,
+                                                            const std::vector<InstanceRange>& ranges, int64_t total) {
+  std::vector<std::span<const uint8_t>> pieces;
+  int64_t bytes = 0;
+  ARROW_ASSIGN_OR_RAISE(auto offsets,
+                        GatherOffsets<Offset>(*type, ranges, total, [&](const InstanceRange& range, int64_t begin, int64_t length) {
+                          pieces.emplace_back(range.source->buffers[2]->data() + begin, static_cast<size_t>(length));
+                          bytes += length;
+                        }));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(bytes));
+  uint8_t* to = data->mutable_data();
+  for (const auto& piece : pieces) {
+    std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
+  return arrow::ArrayData::Make(type, total, {nullptr, std::move(offsets), std::move(data)}, 0);
+}
+
+// Instances of any type, null where the source is. Each is copied once; only types that Rerun has no use for take Arrow's own way.
+arrow::Result<std::shared_ptr<arrow::ArrayData>> GatherInstances(const std::shared_ptr<arrow::DataType>& type,
+                                                                 const std::vector<InstanceRange>& ranges) {
+  int64_t total = 0;
+  bool has_nulls = false;
+  for (const InstanceRange& range : ranges) {
+    total += range.length;
+    has_nulls |= range.source->MayHaveNulls();
+  }
+  std::shared_ptr<arrow::ArrayData> out;
+  switch (type->id()) {
+    case arrow::Type::LIST: {
+      ARROW_ASSIGN_OR_RAISE(out, GatherLists<int32_t>(type, ranges, total));
+      break;
+    }
+    case arrow::Type::LARGE_LIST: {
+      ARROW_ASSIGN_OR_RAISE(out, GatherLists<int64_t>(type, ranges, total));
+      break;
+    }
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY: {
+      ARROW_ASSIGN_OR_RAISE(out, GatherText<int32_t>(type, ranges, total));
+      break;
+    }
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY: {
+      ARROW_ASSIGN_OR_RAISE(out, GatherText<int64_t>(type, ranges, total));
+      break;
+    }
+    case arrow::Type::FIXED_SIZE_LIST: {
+      const int64_t size = static_cast<const arrow::FixedSizeListType&>(*type).list_size();
+      std::vector<InstanceRange> items;
+      for (const InstanceRange& range : ranges) {
+        items.push_back({range.source->child_data[0], (range.source->offset + range.begin) * size, range.length * size});
       }
-      indices.UnsafeAppend(empty_row);
-    } else {
-      const auto [it, added] = base.emplace(CellSlot(cell), rows);
-      if (added) {
-        const auto& column = columns(CellSlot(cell));
-        parts.push_back(column);
-        rows += column->length();
+      ARROW_ASSIGN_OR_RAISE(auto child, GatherInstances(type->field(0)->type(), items));
+      out = arrow::ArrayData::Make(type, total, {nullptr}, {std::move(child)}, 0);
+      break;
+    }
+    case arrow::Type::STRUCT: {
+      out = arrow::ArrayData::Make(type, total, {nullptr}, 0);
+      for (int f = 0; f < type->num_fields(); ++f) {
+        std::vector<InstanceRange> items;
+        for (const InstanceRange& range : ranges) {
+          items.push_back({range.source->child_data[static_cast<size_t>(f)], range.source->offset + range.begin, range.length});
+        }
+        ARROW_ASSIGN_OR_RAISE(auto child, GatherInstances(type->field(f)->type(), items));
+        out->child_data.push_back(std::move(child));
       }
-      indices.UnsafeAppend(it->second + CellRow(cell));
+      break;
+    }
+    default: {
+      const auto width = InstanceWidth(*type);
+      if (!width) {
+        arrow::ArrayVector parts;
+        for (const InstanceRange& range : ranges) parts.push_back(arrow::MakeArray(range.source)->Slice(range.begin, range.length));
+        ARROW_ASSIGN_OR_RAISE(auto joined, parts.empty() ? arrow::MakeEmptyArray(type) : arrow::Concatenate(parts));
+        return joined->data();
+      }
+      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(total * *width));
+      uint8_t* to = values->mutable_data();
+      for (const InstanceRange& range : ranges) {
+        const auto size = static_cast<size_t>(range.length * *width);
+        if (size == 0) continue;
+        std::memcpy(to, range.source->buffers[1]->data() + (range.source->offset + range.begin) * *width, size);
+        to += size;
+      }
+      out = arrow::ArrayData::Make(type, total, {nullptr, std::move(values)}, 0);
     }
   }
-  ARROW_ASSIGN_OR_RAISE(auto index_array, indices.Finish());
-  std::shared_ptr<arrow::Array> values;
-  if (parts.size() == 1) {
-    values = parts[0];
-  } else {
-    ARROW_ASSIGN_OR_RAISE(values, arrow::Concatenate(parts));
+  if (has_nulls) {
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> validity, arrow::AllocateEmptyBitmap(total));
+    int64_t at = 0;
+    for (const InstanceRange& range : ranges) {
+      if (const auto& bits = range.source->buffers[0]; bits != nullptr) {
+        arrow::internal::CopyBitmap(bits->data(), range.source->offset + range.begin, range.length, validity->mutable_data(), at);
+      } else {
+        arrow::bit_util::SetBitsTo(validity->mutable_data(), at, range.length, true);
+      }
+      at += range.length;
+    }
+    out->null_count = total - arrow::internal::CountSetBits(validity->data(), 0, total);
+    out->buffers[0] = out->null_count == 0 ? nullptr : std::move(validity);
   }
-  ARROW_ASSIGN_OR_RAISE(const auto taken, arrow::compute::CallFunction("take", {values, index_array}));
-  return taken.make_array();
+  return out;
+}
+
+// Lists of instances of any type.
+arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+                                                       std::span<const Run> runs) {
+  const int64_t n = static_cast<int64_t>(cells.size());
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
+  ARROW_RETURN_NOT_OK(FillOffsets(*type, runs, reinterpret_cast<int32_t*>(offsets->mutable_data())).status());
+  std::vector<InstanceRange> ranges;
+  for (const Run& run : runs) {
+    if (run.source == nullptr) continue;
+    const int32_t* const rows = run.source->raw_value_offsets() + run.row;
+    if (rows[run.length] > rows[0]) ranges.push_back({run.source->values()->data(), rows[0], rows[run.length] - rows[0]});
+  }
+  ARROW_ASSIGN_OR_RAISE(auto items, GatherInstances(type->field(0)->type(), ranges));
+  int64_t null_count;
+  ARROW_ASSIGN_OR_RAISE(auto validity, Validity(cells, &null_count));
+  return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offsets)}, {std::move(items)}, null_count));
 }
 
 }  // namespace
@@ -295,12 +376,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<a
     for (const CellRef cell : cells) all_null &= cell == kNullCell;
     if (all_null) return arrow::MakeArrayOfNull(type, n);
   }
-  const auto& item_type = *type->field(0)->type();
   if (!nested_nulls) {
-    if (const auto width = InstanceWidth(item_type)) return GatherFixed(type, cells, runs, *width);
-    if (item_type.id() == arrow::Type::STRING || item_type.id() == arrow::Type::BINARY) return GatherBinary(type, cells, runs);
+    if (const auto width = InstanceWidth(*type->field(0)->type())) return GatherFixed(type, cells, runs, *width);
   }
-  return GatherAny(type, cells, columns);
+  return GatherAny(type, cells, runs);
 }
 
 int64_t CellBytes(const arrow::ListArray& column, int64_t row) {
@@ -310,6 +389,13 @@ int64_t CellBytes(const arrow::ListArray& column, int64_t row) {
   if (items.type_id() == arrow::Type::STRING || items.type_id() == arrow::Type::BINARY) {
     const int32_t* const offsets = static_cast<const arrow::BinaryArray&>(items).raw_value_offsets();
     return offsets[column.value_offset(row) + count] - offsets[column.value_offset(row)];
+  }
+  if (items.type_id() == arrow::Type::LIST) {
+    const auto& lists = static_cast<const arrow::ListArray&>(items);
+    if (const auto width = InstanceWidth(*lists.value_type())) {
+      const int32_t* const offsets = lists.raw_value_offsets() + column.value_offset(row);
+      return (offsets[count] - offsets[0]) * *width;
+    }
   }
   return items.length() == 0 ? 0 : count * (arrow::util::TotalBufferSize(items) / items.length());
 }

@@ -315,7 +315,8 @@ arrow::Result<std::shared_ptr<const PreparedQuery>> PreparedQuery::Make(std::sha
   if (query.index && query.using_index_values) {
     for (const auto& [segment, values] : *query.using_index_values) {
       for (const int64_t value : values) {
-        if (value < kMinTime) return arrow::Status::Invalid("index value ", value, " of segment ", segment, " is not a time: it means static");
+        if (value < kMinTime)
+          return arrow::Status::Invalid("index value ", value, " of segment ", segment, " is not a time: it means static");
       }
     }
   }

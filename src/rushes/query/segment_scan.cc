@@ -441,7 +441,8 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
   if (loaded.next >= loaded.length) return arrow::Status::OK();
   if (loaded.times[loaded.next] <= emitted_bound_) {
     return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk ", chunk->id().ToHex(), " of ", chunk->entity().text(),
-                                  " holds the time ", loaded.times[loaded.next], " on \"", *plan_->query.index, "\", before its announced start");
+                                  " holds the time ", loaded.times[loaded.next], " on \"", *plan_->query.index,
+                                  "\", before its announced start");
   }
   clears_possible_ |= binding->clear_column >= 0;
   active_bytes_ += chunk->byte_size();

@@ -36,6 +36,7 @@ const std::vector<Component>& Components() {
       {"y", {arrow::utf8()}},
       {"z", {kNarrow, kWide, arrow::null()}},
       {"p", {arrow::fixed_size_list(arrow::field("item", arrow::float32(), false), 2)}},
+      {"b", {arrow::list(arrow::uint8())}},
   };
   return kComponents;
 }
@@ -67,6 +68,22 @@ std::shared_ptr<arrow::Array> RandomItems(const std::shared_ptr<arrow::DataType>
       std::vector<float> values;
       for (int i = 0; i < 2 * count; ++i) values.push_back(static_cast<float>(Pick(random, 100)));
       return std::make_shared<arrow::FixedSizeListArray>(type, count, Array<arrow::FloatBuilder>(values));
+    }
+    case arrow::Type::LIST: {
+      auto values = std::make_shared<arrow::UInt8Builder>();
+      arrow::ListBuilder builder(arrow::default_memory_pool(), values, type);
+      for (int i = 0; i < count; ++i) {
+        if (Chance(random, 10)) {
+          if (!builder.AppendNull().ok()) return nullptr;
+          continue;
+        }
+        if (!builder.Append().ok()) return nullptr;
+        for (int k = Pick(random, 4); k > 0; --k) {
+          const auto status = Chance(random, 10) ? values->AppendNull() : values->Append(static_cast<uint8_t>(Pick(random, 256)));
+          if (!status.ok()) return nullptr;
+        }
+      }
+      return builder.Finish().ValueOrDie();
     }
     case arrow::Type::BOOL: {
       arrow::BooleanBuilder builder;
@@ -216,7 +233,8 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
         std::unique_ptr<arrow::ArrayBuilder> builder;
         if (!arrow::MakeBuilder(arrow::default_memory_pool(), type, &builder).ok()) std::abort();
         for (int i = Pick(random, 5); i > 0; --i) {
-          if (!builder->AppendScalar(*arrow::MakeScalar(static_cast<int64_t>(Pick(random, 12)))->CastTo(type).ValueOrDie()).ok()) std::abort();
+          if (!builder->AppendScalar(*arrow::MakeScalar(static_cast<int64_t>(Pick(random, 12)))->CastTo(type).ValueOrDie()).ok())
+            std::abort();
         }
         return cp::call("is_in", {column}, cp::SetLookupOptions(builder->Finish().ValueOrDie()));
       }
