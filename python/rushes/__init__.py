@@ -28,6 +28,7 @@ if str(_pa.cpp_build_info.so_version) != "2600":
 
 from . import catalog as catalog
 from . import server as server
+from ._open import open_recordings as open_recordings
 
 __version__ = "0.1.0"
 
@@ -48,5 +49,6 @@ __all__ = [
     "SORBET_IS_TABLE_INDEX",
     "__version__",
     "catalog",
+    "open_recordings",
     "server",
 ]

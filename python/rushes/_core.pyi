@@ -58,12 +58,16 @@ class Source:
         include_tombstone_columns: bool,
         fill_latest_at: bool,
         using_index_values: dict[str, bytes] | None,
+        fill_max_age: int | None,
+        fill_respects_clears: bool,
         view_decides_rows: bool,
     ) -> Query: ...
 
 class Connection:
     @staticmethod
     def open(address: str, token: str = "", timeout_s: float = 10.0) -> Connection: ...
+    @staticmethod
+    def open_recordings(paths: list[str], name: str) -> Connection: ...
     def url(self) -> str: ...
     def is_local(self) -> bool: ...
     def find_entries(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow as pa
 IndexValuesLike: TypeAlias = (
     npt.NDArray[np.int64] | npt.NDArray[np.datetime64] | pa.Int64Array | pa.Array | Sequence[int]
 )
+
+FillAge: TypeAlias = int | timedelta | np.timedelta64 | np.integer[Any]
 
 _ACCEPTED = (
     "IndexValuesLike must be a pyarrow.Array, a pyarrow.ChunkedArray, a numpy array of int64 or datetime64, "
@@ -74,3 +77,26 @@ def _convert(values: object) -> tuple[npt.NDArray[np.int64], int]:
             raise OverflowError("an index value does not fit into 64 bits")
         return numbers.astype(np.int64), 0
     raise TypeError(f"{_ACCEPTED}; got an array of {numbers.dtype}")
+
+
+def to_age(age: object, is_sequence: bool) -> int:
+    """A maximal age for filling in units of the index: sequence numbers, or nanoseconds."""
+    if isinstance(age, (timedelta, np.timedelta64)):
+        if is_sequence:
+            raise TypeError(
+                f"fill_max_age must be an int for a sequence timeline, not {type(age).__name__}"
+            )
+        if isinstance(age, timedelta):
+            # In whole microseconds, as the type has them: a conversion by numpy could overflow without a word.
+            result = (age // timedelta(microseconds=1)) * 1000
+        elif np.isnat(age):
+            raise ValueError("fill_max_age must not be NaT")
+        else:
+            result = int(age.astype("timedelta64[ns]").astype(np.int64))
+    elif isinstance(age, (int, np.integer)) and not isinstance(age, bool):
+        result = int(age)
+    else:
+        raise TypeError(f"fill_max_age must be an int or a timedelta, not {type(age).__name__}")
+    if not 0 <= result <= np.iinfo(np.int64).max:
+        raise ValueError(f"fill_max_age must be between 0 and 2^63 - 1, got {age}")
+    return result

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
-import os
 import weakref
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from . import _core
+from ._paths import local_path
 
 if TYPE_CHECKING:
     from .catalog import CatalogClient
@@ -135,19 +133,12 @@ class Server:
             self.shutdown()
 
 
-def _local_path(value: str | PathLike[str]) -> Path:
-    text = os.fspath(value)
-    if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
-    return Path(text)
-
-
 def _recordings(name: object, value: object) -> list[str]:
     """The files that the value of a dataset means."""
     if not isinstance(name, str):
         raise TypeError(f"dataset names must be str, not {type(name).__name__}")
     if isinstance(value, (str, PathLike)):
-        prefix = _local_path(value)
+        prefix = local_path(value)
         if not prefix.is_dir():
             raise ValueError(f"Prefix path '{prefix}' for dataset '{name}' must be a directory.")
         found = (p for p in prefix.iterdir() if p.suffix.lower() == ".rrd" and p.is_file())
@@ -160,7 +151,7 @@ def _recordings(name: object, value: object) -> list[str]:
     for item in value:
         if not isinstance(item, (str, PathLike)):
             raise TypeError(f"dataset '{name}': expected paths, not {type(item).__name__}")
-        path = _local_path(item)
+        path = local_path(item)
         if not path.is_file():
             raise ValueError(f"Path '{path}' for dataset '{name}' must be a RRD file.")
         files.append(str(path.resolve()))

@@ -111,6 +111,12 @@ void BindConnection(nb::module_& module) {
                 Owned<Connection>(Check(CallBlocking([address, token, timeout_s] { return Connect(address, token, timeout_s); })))};
           },
           nb::arg("address"), nb::arg("token") = "", nb::arg("timeout_s") = 10.0)
+      .def_static(
+          "open_recordings",
+          [](std::vector<std::string> paths, std::string name) {
+            return ConnectionObject{Owned<Connection>(Check(CallBlocking([paths, name] { return OpenRecordings(paths, name); })))};
+          },
+          nb::arg("paths"), nb::arg("name"))
       .def("url", [](const ConnectionObject& self) { return self.connection.get()->url(); })
       .def("is_local", [](const ConnectionObject& self) { return self.connection.get()->is_local(); })
       .def(

@@ -224,7 +224,8 @@ void BindDataset(nb::module_& module) {
           "query",
           [](const SourceObject& self, std::optional<std::string> index, const std::vector<std::vector<std::string>>& contents,
              std::optional<std::vector<std::string>> segments, bool include_semantically_empty_columns, bool include_tombstone_columns,
-             bool fill_latest_at, const std::optional<std::map<std::string, nb::bytes>>& using_index_values, bool view_decides_rows) {
+             bool fill_latest_at, const std::optional<std::map<std::string, nb::bytes>>& using_index_values,
+             std::optional<int64_t> fill_max_age, bool fill_respects_clears, bool view_decides_rows) {
             Query query;
             query.index = std::move(index);
             for (const auto& expressions : contents) query.contents.Add(ContentFilter(expressions));
@@ -232,6 +233,8 @@ void BindDataset(nb::module_& module) {
             query.include_semantically_empty_columns = include_semantically_empty_columns;
             query.include_tombstone_columns = include_tombstone_columns;
             query.fill_latest_at = fill_latest_at;
+            query.fill_max_age = fill_max_age;
+            query.fill_respects_clears = fill_respects_clears;
             query.view_decides_rows = view_decides_rows;
             if (using_index_values) {
               query.using_index_values.emplace();
@@ -243,7 +246,7 @@ void BindDataset(nb::module_& module) {
           },
           nb::arg("index").none(), nb::arg("contents"), nb::arg("segments").none(), nb::arg("include_semantically_empty_columns"),
           nb::arg("include_tombstone_columns"), nb::arg("fill_latest_at"), nb::arg("using_index_values").none(),
-          nb::arg("view_decides_rows"));
+          nb::arg("fill_max_age").none(), nb::arg("fill_respects_clears"), nb::arg("view_decides_rows"));
 }
 
 }  // namespace rushes::python

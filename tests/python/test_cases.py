@@ -329,6 +329,10 @@ def read_call(query: CaseQuery, dataset: rr.catalog.DatasetEntry) -> Call:
             call.options["include_tombstone_columns"] = True
         elif line == "fill":
             call.options["fill_latest_at"] = True
+        elif line.startswith("fill max age "):
+            call.options["fill_max_age"] = int(line.removeprefix("fill max age "))
+        elif line == "fill respects clears":
+            call.options["fill_respects_clears"] = True
         elif line == "view decides rows":
             call.options["view_decides_rows"] = True
         elif line == "values of no segment":

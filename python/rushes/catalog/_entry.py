@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
-from rushes._index_values import IndexValuesLike, to_int64
+from rushes._index_values import FillAge, IndexValuesLike, to_age, to_int64
 from rushes._lazy import SEGMENT_ID, LazyDataset, Query
 from rushes._progress import Progress
 
@@ -260,6 +260,8 @@ class DatasetEntry(Entry):
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
+        fill_max_age: FillAge | None = None,
+        fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
     ) -> datafusion.DataFrame:
@@ -270,6 +272,8 @@ class DatasetEntry(Entry):
             include_tombstone_columns=include_tombstone_columns,
             fill_latest_at=fill_latest_at,
             using_index_values=using_index_values,
+            fill_max_age=fill_max_age,
+            fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
             memory_budget=memory_budget,
         )
@@ -285,6 +289,8 @@ class DatasetEntry(Entry):
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
+        fill_max_age: FillAge | None = None,
+        fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
     ) -> LazyDataset:
@@ -295,6 +301,8 @@ class DatasetEntry(Entry):
             include_tombstone_columns=include_tombstone_columns,
             fill_latest_at=fill_latest_at,
             using_index_values=using_index_values,
+            fill_max_age=fill_max_age,
+            fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
             memory_budget=memory_budget,
         )
@@ -479,6 +487,8 @@ class DatasetSelection:
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
+        fill_max_age: FillAge | None = None,
+        fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
     ) -> datafusion.DataFrame:
@@ -499,10 +509,17 @@ class DatasetSelection:
         using_index_values
             Rows at these index values instead of at those of the data: for each segment, or one list for all whose range
             covers them.
+        fill_max_age
+            With `fill_latest_at`: fill only values that are at most this old. A number in units of the timeline (nanoseconds
+            for times), or a `timedelta` for timelines of time.
+        fill_respects_clears
+            With `fill_latest_at`: a clear ends the fill of what it clears, as in the viewer. By default rows after a clear
+            show the last value again, as in the official reader.
         view_decides_rows
             Let all selected entities decide which rows there are. By default only those whose columns are used do.
         memory_budget
-            Bytes of decoded recordings that one execution may hold; 1 GiB if not given.
+            Bytes of decoded recordings that one execution may hold. By default what the environment variable
+            `RUSHES_MEMORY_BUDGET` says, or 1 GiB.
 
         Raises
         ------
@@ -517,6 +534,8 @@ class DatasetSelection:
                 include_tombstone_columns=include_tombstone_columns,
                 fill_latest_at=fill_latest_at,
                 using_index_values=using_index_values,
+                fill_max_age=fill_max_age,
+                fill_respects_clears=fill_respects_clears,
                 view_decides_rows=view_decides_rows,
                 memory_budget=memory_budget,
             )
@@ -533,6 +552,8 @@ class DatasetSelection:
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
+        fill_max_age: FillAge | None = None,
+        fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
     ) -> LazyDataset:
@@ -544,6 +565,7 @@ class DatasetSelection:
             raise TypeError(f"index must be a str or None, not {type(index).__name__}")
         if memory_budget is not None and memory_budget <= 0:
             raise ValueError(f"memory_budget must be positive, got {memory_budget}")
+        age = None if fill_max_age is None else to_age(fill_max_age, self._is_sequence(index))
         source = self._dataset._source()
         values = self._index_values(index, using_index_values)
         segments = None if self._segments is None else list(self._segments)
@@ -562,6 +584,8 @@ class DatasetSelection:
                 using_index_values=None
                 if values is None
                 else {s: v.tobytes() for s, v in values.items()},
+                fill_max_age=age,
+                fill_respects_clears=bool(fill_respects_clears),
                 view_decides_rows=bool(view_decides_rows),
             )
         except NotFoundError as error:
@@ -582,6 +606,10 @@ class DatasetSelection:
 
     def _timelines(self) -> list[str]:
         return [column.name for column in self._dataset.schema().index_columns()]
+
+    def _is_sequence(self, index: str | None) -> bool:
+        schema = self._dataset.schema().to_arrow()
+        return index in schema.names and pa.types.is_int64(schema.field(index).type)
 
     def _unknown_index(self, index: str) -> ValueError:
         known = nearest(index, self._timelines())

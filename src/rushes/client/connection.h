@@ -23,7 +23,7 @@ class Connection {
  public:
   virtual ~Connection() = default;
 
-  // `rerun+http://host:port` of the catalog.
+  // `rerun+http://host:port` of the catalog; `local:name` of recordings that are opened without a server.
   virtual std::string url() const = 0;
   virtual bool is_local() const = 0;
 

@@ -179,8 +179,12 @@ class ScanReader final : public arrow::RecordBatchReader {
         selection.mode = ChunkSelection::Mode::kStatic;
       } else {
         selection.timeline = *query.index;
+        // Every clear counts then, also those before the rows that are asked for.
+        const bool needs_all_clears = query.fill_latest_at && query.fill_respects_clears && plan_->has_clears;
         const FilterBounds bounds = plan_->filter ? plan_->filter->bounds() : FilterBounds();
-        if (query.using_index_values) {
+        if (needs_all_clears) {
+          selection.mode = ChunkSelection::Mode::kAll;
+        } else if (query.using_index_values) {
           selection.mode = ChunkSelection::Mode::kSamples;
           selection.latest_at = query.fill_latest_at;
           for (const std::string& id : ids) selection.samples[id] = query.using_index_values->at(id);
@@ -312,6 +316,9 @@ class ScanReader final : public arrow::RecordBatchReader {
 }  // namespace
 
 arrow::Result<std::shared_ptr<const PreparedQuery>> PreparedQuery::Make(std::shared_ptr<ChunkSource> source, Query query) {
+  if (query.fill_max_age && *query.fill_max_age < 0) {
+    return arrow::Status::Invalid("the maximal age for filling must not be negative: ", *query.fill_max_age);
+  }
   if (query.index && query.using_index_values) {
     for (const auto& [segment, values] : *query.using_index_values) {
       for (const int64_t value : values) {

@@ -32,6 +32,11 @@ struct Query {
   bool include_tombstone_columns = false;
   // Fill null component cells with the latest value at or before the row.
   bool fill_latest_at = false;
+  // Limits of the fill, off by default; without `fill_latest_at` they mean nothing. A value is filled only into rows that are at most this
+  // far after it, in units of the index (nanoseconds for times; never negative).
+  std::optional<int64_t> fill_max_age;
+  // A clear ends the fill of what it clears: later rows are null until the next logged value, as in the viewer.
+  bool fill_respects_clears = false;
   // Rows at exactly these index values, per segment id, in place of those of the data. Values are unique; any order.
   std::optional<std::map<std::string, std::vector<int64_t>>> using_index_values;
   // Rows come from all columns in view, whatever is projected. Otherwise, without fill, the entities whose component columns are
@@ -41,7 +46,8 @@ struct Query {
 
 // How to execute: bounds that do not change results.
 struct ScanOptions {
-  int64_t memory_budget = int64_t{1} << 30;  // bytes of decoded chunks held by one scan
+  // Bytes of decoded chunks held by one scan; 0: what the environment variable RUSHES_MEMORY_BUDGET says, else 1 GiB.
+  int64_t memory_budget = 0;
   int64_t max_batch_rows = 64 * 1024;
   int64_t max_batch_bytes = int64_t{64} << 20;
   int max_parallelism = 0;  // 0: the shared pool's size

@@ -1,11 +1,31 @@
 #include "rushes/query/scan_plan.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
 #include <set>
 
 #include "rushes/query/nearest.h"
 
 namespace rushes {
+
+namespace {
+
+arrow::Result<int64_t> DefaultMemoryBudget() {
+  constexpr int64_t kDefault = int64_t{1} << 30;
+  const char* const text = std::getenv("RUSHES_MEMORY_BUDGET");
+  if (text == nullptr || *text == '\0') return kDefault;
+  int64_t bytes = 0;
+  const char* const end = text + std::strlen(text);
+  const auto [parsed, error] = std::from_chars(text, end, bytes);
+  if (error != std::errc() || parsed != end || bytes <= 0) {
+    return arrow::Status::Invalid("RUSHES_MEMORY_BUDGET must be a positive number of bytes, not \"", text, "\"");
+  }
+  return bytes;
+}
+
+}  // namespace
 
 std::vector<int> ColumnsInView(const DatasetSchema& schema, const Query& query) {
   std::vector<int> out;
@@ -32,6 +52,9 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   plan->source = std::move(source);
   plan->query = query;
   plan->options = options;
+  if (options.memory_budget <= 0) {
+    ARROW_ASSIGN_OR_RAISE(plan->options.memory_budget, DefaultMemoryBudget());
+  }
   plan->options.max_batch_rows = std::max<int64_t>(1, options.max_batch_rows);
   plan->options.max_batch_bytes = std::max<int64_t>(1, options.max_batch_bytes);
   plan->dataset_schema = std::move(dataset_schema);
@@ -115,6 +138,7 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   std::set<EntityPath> seen;
   bool all = true;
   for (const ComponentColumn& column : schema.columns()) {
+    plan->has_clears |= column.is_tombstone();
     if (!seen.insert(column.entity).second) continue;
     if (query.contents.Matches(column.entity) && (!narrows || row_entities.contains(column.entity))) {
       entities.push_back(column.entity);

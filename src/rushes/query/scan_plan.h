@@ -47,6 +47,8 @@ struct ScanPlan {
   std::shared_ptr<const RowFilter> filter;  // or null
   // Entities to look for chunks in; nullopt: all of the dataset.
   std::optional<std::vector<EntityPath>> entities;
+  // The dataset has clears.
+  bool has_clears = false;
   // Nothing can pass the filter.
   bool is_empty = false;
 

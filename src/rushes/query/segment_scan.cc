@@ -92,7 +92,9 @@ struct SegmentScan::Part {
 };
 
 struct SegmentScan::ClearCell {
-  int64_t window_row;
+  int64_t window_row;  // the first at or after it; the number of rows if there is none
+  int64_t time;
+  bool is_exact;  // it is the time of that row
   uint32_t slot;
   int64_t row;
   bool is_recursive;
@@ -677,6 +679,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     return arrow::Status::OK();
   }));
 
+  const bool ends_fill = plan.query.fill_latest_at && plan.query.fill_respects_clears;
   if (clears_possible_) {
     for (const Part& part : window.parts) {
       const Loaded& loaded = slots_[part.slot];
@@ -685,8 +688,10 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
       for (int64_t k = part.begin; k < part.end; ++k) {
         const int64_t row = loaded.row(k);
         const int64_t window_row = part.is_dense ? part.offset + k - part.begin : part.map[static_cast<size_t>(k - part.begin)];
-        if (clears.IsNull(row) || window_row >= n || times[static_cast<size_t>(window_row)] != loaded.times[k]) continue;
-        window.clears.push_back({window_row, part.slot, row, IsRecursive(clears, row)});
+        if (clears.IsNull(row)) continue;
+        const bool is_exact = window_row < n && times[static_cast<size_t>(window_row)] == loaded.times[k];
+        if (!is_exact && !ends_fill) continue;
+        window.clears.push_back({window_row, loaded.times[k], is_exact, part.slot, row, IsRecursive(clears, row)});
       }
     }
     for (const ClearCell& clear : window.clears) {
@@ -781,42 +786,65 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
     }
   }
 
+  // The latest value so far, and its time where the age of values matters.
   CellRef carry = columns_[static_cast<size_t>(position)].carry;
+  const std::optional<int64_t>& max_age = plan_->query.fill_max_age;
+  int64_t carry_time = max_age && carry != kNullCell ? time_of(carry) : 0;
+  const auto keep = [&](CellRef cell) {
+    carry = cell;
+    if (max_age && cell != kNullCell) carry_time = time_of(cell);
+  };
+  const auto filled = [&](int64_t row) {
+    if (!fill || carry == kNullCell) return kNullCell;
+    // Unsigned: the distance of two times may not fit a signed number.
+    const auto age = static_cast<uint64_t>(window->times[static_cast<size_t>(row)]) - static_cast<uint64_t>(carry_time);
+    return max_age && age > static_cast<uint64_t>(*max_age) ? kNullCell : carry;
+  };
   if (clears.empty() && !sampled) {
     if (fill) {
       for (int64_t i = 0; i < n; ++i) {
         if (out[i] == kNullCell) {
-          out[i] = carry;
+          out[i] = filled(i);
         } else {
-          carry = out[i];
+          keep(out[i]);
         }
       }
     }
+    // Values after the last row that was asked for are the latest ones of the next window.
+    if (fill && out[n] != kNullCell) keep(out[n]);
   } else {
+    // Per row, the last of its clears.
     std::map<int64_t, const ClearCell*> clear_at;
     for (const ClearCell* clear : clears) {
       const auto [it, added] = clear_at.emplace(clear->window_row, clear);
-      if (!added && CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[it->second->slot].chunk, it->second->row) > 0) {
+      if (added) continue;
+      const ClearCell& known = *it->second;
+      if (clear->time > known.time ||
+          (clear->time == known.time && CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[known.slot].chunk, known.row) > 0)) {
         it->second = clear;
       }
     }
-    for (int64_t i = 0; i < n; ++i) {
+    const bool ends_fill = fill && plan_->query.fill_respects_clears;
+    for (int64_t i = 0; i <= n; ++i) {
       const CellRef logged = out[i];  // the latest after the row before
+      if (logged != kNullCell) keep(logged);
+      const auto it = clear_at.find(i);
+      const ClearCell* const clear = it == clear_at.end() ? nullptr : it->second;
+      // A logged value of the same row id counts before the clear.
+      const bool is_last = clear != nullptr &&
+                           (logged == kNullCell || clear->time > time_of(logged) ||
+                            (clear->time == time_of(logged) &&
+                             CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0));
+      if (is_last && ends_fill) keep(kNullCell);
+      if (i == n) break;  // only what is carried on
       const bool is_exact = logged != kNullCell && (!sampled || time_of(logged) == window->times[static_cast<size_t>(i)]);
-      if (logged != kNullCell) carry = logged;
-      CellRef cell = is_exact ? logged : fill ? carry : kNullCell;
-      if (const auto it = clear_at.find(i); it != clear_at.end()) {
-        const ClearCell& clear = *it->second;
-        // A logged value of the same row id counts before the clear.
-        if (!is_exact || CompareRowIds(*slots_[clear.slot].chunk, clear.row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0) {
-          cell = MakeCell(clear.slot, clear.row) | kClearFlag;
-        }
+      if (is_last && clear->is_exact) {
+        out[i] = MakeCell(clear->slot, clear->row) | kClearFlag;
+      } else {
+        out[i] = is_exact ? logged : filled(i);
       }
-      out[i] = cell;
     }
   }
-  // Values after the last row that was asked for are the latest ones of the next window.
-  if (fill && out[n] != kNullCell) carry = out[n];
   cells.pop_back();
   window->carry[static_cast<size_t>(position)] = fill ? carry : kNullCell;
 }

@@ -224,7 +224,17 @@ arrow::Result<std::shared_ptr<arrow::Table>> NaiveQuery(const std::vector<Memory
         }
         if (!query.index) continue;
         row.cells[v] = ExactCell(*cells[v], u);
-        if (!row.cells[v] && query.fill_latest_at) row.cells[v] = LatestCell(*cells[v], u);
+        if (!row.cells[v] && query.fill_latest_at) {
+          row.cells[v] = LatestCell(*cells[v], u);
+          // The distance of two times may not fit a signed number.
+          const auto age = row.cells[v] ? static_cast<uint64_t>(u) - static_cast<uint64_t>(row.cells[v]->time) : 0;
+          if (query.fill_max_age && age > static_cast<uint64_t>(*query.fill_max_age)) row.cells[v].reset();
+          if (query.fill_respects_clears) {
+            for (const Cell& clear : cells[v]->clears) {
+              if (row.cells[v] && clear.time <= u && Earlier(*row.cells[v], clear)) row.cells[v].reset();
+            }
+          }
+        }
         if (!row.cells[v]) continue;
         for (const auto& [timeline, time] : row.cells[v]->times) {
           const auto [it, added] = row.others.emplace(timeline, time);

@@ -190,6 +190,8 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
   query.include_semantically_empty_columns = Chance(random, 20);
   query.include_tombstone_columns = Chance(random, 20);
   query.fill_latest_at = Chance(random, 50);
+  if (Chance(random, 20)) query.fill_max_age = Pick(random, 6);
+  query.fill_respects_clears = Chance(random, 30);
   query.view_decides_rows = Chance(random, 20);
   if (Chance(random, 20)) {
     query.using_index_values.emplace();
@@ -263,6 +265,8 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
 std::string RandomRequest::ToString() const {
   std::string out = "index=" + query.index.value_or("None");
   if (query.fill_latest_at) out += " fill";
+  if (query.fill_max_age) out += " max_age=" + std::to_string(*query.fill_max_age);
+  if (query.fill_respects_clears) out += " respects_clears";
   if (query.view_decides_rows) out += " view_decides_rows";
   if (query.include_semantically_empty_columns) out += " include_empty";
   if (query.include_tombstone_columns) out += " include_tombstones";

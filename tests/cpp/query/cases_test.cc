@@ -445,6 +445,10 @@ Call ReadCall(const CaseQuery& text, MemoryChunkSource& source) {
       query.include_tombstone_columns = true;
     } else if (line == "fill") {
       query.fill_latest_at = true;
+    } else if (const auto age = After(line, "fill max age")) {
+      query.fill_max_age = std::stoll(*age);
+    } else if (line == "fill respects clears") {
+      query.fill_respects_clears = true;
     } else if (line == "view decides rows") {
       query.view_decides_rows = true;
     } else if (line == "values of no segment") {

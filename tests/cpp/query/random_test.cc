@@ -48,7 +48,7 @@ std::string Compare(const RandomRequest& request, const std::vector<MemorySegmen
   for (int c = 0; c < (*table)->num_columns(); ++c) {
     if (!(*table)->column(c)->Equals(*(*expected)->column(c))) {
       return "column " + (*table)->field(c)->name() + "\nexpected " + (*expected)->column(c)->ToString() + "\ngot " +
-             (*table)->column(c)->ToString();
+             (*table)->column(c)->ToString() + "\nexpected table " + (*expected)->ToString() + "\ngot table " + (*table)->ToString();
     }
   }
   return "";
