@@ -43,11 +43,10 @@ def open_recordings(
     >>> rr.open_recordings("recordings/demo").reader(index="frame_nr")
 
     """
-    if isinstance(path, (str, PathLike)):
-        given = [path]
-    elif isinstance(path, Sequence) and not isinstance(path, (bytes, bytearray)):
-        given = list(path)
-    else:
+    given: object = path
+    if isinstance(given, (str, PathLike)):
+        given = [given]
+    if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
         raise TypeError(f"path must be a str, a path or a list of them, not {type(path).__name__}")
     paths: list[Path] = []
     for item in given:
