@@ -188,6 +188,72 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<a
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(items)}, null_count));
 }
 
+// Cells of at most one number each, the common case of signals: one pass, and what is repeated, as fills are, is looked up once.
+// nullptr if a cell has several instances or nulls among them.
+template <typename Value>
+arrow::Result<std::shared_ptr<arrow::Array>> GatherNumbers(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+                                                           const SlotColumn& columns) {
+  const int64_t n = static_cast<int64_t>(cells.size());
+  if (n > kMaxOffset) return TooLarge(*type);
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offset_buffer, arrow::AllocateBuffer((n + 1) * 4));
+  ARROW_ASSIGN_OR_RAISE(auto value_buffer, arrow::AllocateResizableBuffer(n * static_cast<int64_t>(sizeof(Value))));
+  auto* offsets = reinterpret_cast<int32_t*>(offset_buffer->mutable_data());
+  auto* const values = reinterpret_cast<Value*>(value_buffer->mutable_data());
+  std::shared_ptr<arrow::Buffer> validity;  // made when the first null comes
+  uint8_t* bits = nullptr;
+  int64_t nulls = 0;
+  int32_t total = 0;
+  *offsets++ = 0;
+  bool knows_slot = false;
+  uint32_t slot = 0;
+  const int32_t* rows = nullptr;
+  const Value* items = nullptr;
+  for (int64_t i = 0; i < n;) {
+    const CellRef cell = cells[static_cast<size_t>(i)];
+    if (cell == kNullCell || IsClear(cell)) {
+      int64_t j = i + 1;
+      while (j < n && cells[static_cast<size_t>(j)] == cell) ++j;
+      if (cell == kNullCell) {
+        if (bits == nullptr) {
+          ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateBitmap(n));
+          bits = validity->mutable_data();
+          std::memset(bits, 0xff, static_cast<size_t>(validity->size()));
+        }
+        arrow::bit_util::SetBitsTo(bits, i, j - i, false);
+        nulls += j - i;
+      }
+      for (; i < j; ++i) *offsets++ = total;
+      continue;
+    }
+    if (!knows_slot || CellSlot(cell) != slot) {
+      slot = CellSlot(cell);
+      knows_slot = true;
+      const arrow::ListArray& column = *columns(slot);
+      const arrow::ArrayData& data = *column.values()->data();
+      if (data.GetNullCount() != 0) return nullptr;
+      rows = column.raw_value_offsets();
+      items = data.GetValues<Value>(1);
+    }
+    const int64_t row = CellRow(cell);
+    const int32_t at = rows[row], length = rows[row + 1] - at;
+    if (length > 1) return nullptr;
+    if (length == 0) {
+      *offsets++ = total;
+      ++i;
+      continue;
+    }
+    const Value value = items[at];
+    do {
+      values[total++] = value;
+      *offsets++ = total;
+      ++i;
+    } while (i < n && cells[static_cast<size_t>(i)] == cell);
+  }
+  if (total < n) ARROW_RETURN_NOT_OK(value_buffer->Resize(total * static_cast<int64_t>(sizeof(Value)), /*shrink_to_fit=*/total < n / 2));
+  auto data = arrow::ArrayData::Make(type->field(0)->type(), total, {nullptr, std::shared_ptr<arrow::Buffer>(std::move(value_buffer))}, 0);
+  return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(data)}, nulls));
+}
+
 // Neighbouring instances of an array.
 struct InstanceRange {
   std::shared_ptr<arrow::ArrayData> source;
@@ -359,10 +425,37 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arr
 arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
                                                          const SlotColumn& columns) {
   const int64_t n = static_cast<int64_t>(cells.size());
-  const std::vector<Run> runs = FindRuns(cells, columns);
-  if (runs.size() == 1 && runs[0].source != nullptr) {
-    return columns(CellSlot(cells[0]))->Slice(runs[0].row, n);
+  if (n > 0 && cells[0] != kNullCell && !IsClear(cells[0])) {
+    // The length of the first run; a run of everything is a slice.
+    int64_t length = 1;
+    while (length < n && cells[static_cast<size_t>(length)] == cells[0] + length) ++length;
+    if (length == n) return columns(CellSlot(cells[0]))->Slice(CellRow(cells[0]), n);
   }
+  if (const auto& item_type = *type->field(0)->type(); arrow::is_primitive(item_type.id()) && item_type.id() != arrow::Type::BOOL) {
+    std::shared_ptr<arrow::Array> numbers;
+    switch (arrow::bit_width(item_type.id())) {
+      case 8: {
+        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint8_t>(type, cells, columns));
+        break;
+      }
+      case 16: {
+        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint16_t>(type, cells, columns));
+        break;
+      }
+      case 32: {
+        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint32_t>(type, cells, columns));
+        break;
+      }
+      case 64: {
+        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint64_t>(type, cells, columns));
+        break;
+      }
+      default:
+        break;
+    }
+    if (numbers != nullptr) return numbers;
+  }
+  const std::vector<Run> runs = FindRuns(cells, columns);
   bool any = false, nested_nulls = false;
   const arrow::ListArray* last = nullptr;
   for (const Run& run : runs) {

@@ -104,6 +104,7 @@ struct SegmentScan::Column {
   bool in_view = true;    // passes the view's rules in this segment
   bool has_rows = false;  // makes rows
   bool is_needed = false;
+  bool has_large_cells = false;     // in a chunk loaded so far
   CellRef static_cell = kNullCell;  // its one value, in `static_column`
   std::shared_ptr<arrow::ListArray> static_column;
   CellRef carry = kNullCell;  // the latest logged value before the window
@@ -374,6 +375,12 @@ arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chu
 
 namespace {
 
+// Whether cells of a column are worth measuring: by their average, or because their size is not plain to see.
+bool HasLargeCells(const arrow::ListArray& column) {
+  const int64_t items = column.value_offset(column.length()) - column.value_offset(0);
+  return items / std::max<int64_t>(1, column.length()) > 8 || !arrow::is_primitive(column.values()->type_id());
+}
+
 // A clear's value: true empties the descendants too.
 bool IsRecursive(const arrow::ListArray& column, int64_t row) {
   if (column.value_length(row) == 0 || column.values()->type_id() != arrow::Type::BOOL) return false;
@@ -404,6 +411,7 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
       }
       column = std::static_pointer_cast<arrow::ListArray>(*adapted);
     }
+    columns_[static_cast<size_t>(source.view)].has_large_cells |= HasLargeCells(*column);
     loaded.columns.push_back(std::move(column));
   }
   const int64_t* const times = chunk->times(binding->timeline);
@@ -1002,16 +1010,6 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
   return arrow::Status::UnknownError("unknown kind of column");
 }
 
-namespace {
-
-// Whether cells of a column are worth measuring: by their average, or because their size is not plain to see.
-bool HasLargeCells(const arrow::ListArray& column) {
-  const int64_t items = column.value_offset(column.length()) - column.value_offset(0);
-  return items / std::max<int64_t>(1, column.length()) > 8 || !arrow::is_primitive(column.values()->type_id());
-}
-
-}  // namespace
-
 // How large the rows are, where it matters for the size of a batch.
 void SegmentScan::MeasureRows(Window* window) const {
   const ScanPlan& plan = *plan_;
@@ -1026,8 +1024,7 @@ void SegmentScan::MeasureRows(Window* window) const {
       window->static_bytes += CellBytes(*columns_[view].static_column, 0);
       return;
     }
-    if (!window->is_known(view)) return;
-    if (const CellRef first = window->whole[view]; first != kNullCell && !HasLargeCells(*slots_[CellSlot(first)].column(view))) return;
+    if (!window->is_known(view) || !columns_[view].has_large_cells) return;
     bool is_large = false, is_known = false;
     uint32_t known_slot = 0;
     const arrow::ListArray* column = nullptr;
