@@ -8,14 +8,17 @@ from os import PathLike
 from pathlib import Path
 
 from . import _core
-from ._paths import local_path
+from ._arguments import CACHE_BYTES, checked_cache_bytes, local_path
 from .catalog import CatalogClient, DatasetEntry
 
 _LONGEST_NAME = 180
 
 
 def open_recordings(
-    path: str | PathLike[str] | Sequence[str | PathLike[str]], *, name: str | None = None
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    name: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> DatasetEntry:
     """Open recordings of this machine as a dataset; no server is started and nothing listens.
 
@@ -29,6 +32,8 @@ def open_recordings(
         id is the recording id. Of a truncated recording the readable part is there, and a warning is logged.
     name
         The name of the dataset; by default that of the directory or of the first file.
+    cache_bytes
+        Bound of the cache of decoded chunks that queries of this dataset share; 0 keeps none.
 
     Raises
     ------
@@ -60,5 +65,7 @@ def open_recordings(
     if name is None:
         stem = paths[0].name if paths[0].is_dir() else paths[0].stem
         name = re.sub(r"[^A-Za-z0-9_. \[\]:-]", "_", stem)[:_LONGEST_NAME] or "recordings"
-    connection = _core.Connection.open_recordings([str(p) for p in paths], name)
+    connection = _core.Connection.open_recordings(
+        [str(p) for p in paths], name, checked_cache_bytes(cache_bytes)
+    )
     return CatalogClient._from_connection(connection).get_dataset(name)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import _core
-from ._paths import local_path
+from ._arguments import CACHE_BYTES, checked_cache_bytes, local_path
 
 if TYPE_CHECKING:
     from .catalog import CatalogClient
@@ -41,6 +41,8 @@ class Server:
         Not supported yet.
     addr
         Deprecated name of `host`.
+    cache_bytes
+        Bound of the cache of decoded chunks that queries in this process share; 0 keeps none.
 
     """
 
@@ -52,6 +54,7 @@ class Server:
         datasets: dict[str, str | PathLike[str] | Sequence[str | PathLike[str]]] | None = None,
         tables: dict[str, PathLike[str]] | None = None,
         addr: str = "127.0.0.1",
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if addr != "127.0.0.1" and host == "127.0.0.1":
             import warnings
@@ -79,8 +82,11 @@ class Server:
                 f"datasets must be a dict of name to recordings, not {type(datasets).__name__}"
             )
         files = {name: _recordings(name, value) for name, value in (datasets or {}).items()}
+        cache_bytes = checked_cache_bytes(cache_bytes)
         try:
-            self._server = _core.Server.start(host=host, port=port or 0, datasets=files)
+            self._server = _core.Server.start(
+                host=host, port=port or 0, datasets=files, cache_bytes=cache_bytes
+            )
         except (OSError, ValueError) as error:
             raise ValueError(f"Failed to start Rushes server: {error}") from None
         _running.add(self)

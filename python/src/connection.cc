@@ -113,10 +113,11 @@ void BindConnection(nb::module_& module) {
           nb::arg("address"), nb::arg("token") = "", nb::arg("timeout_s") = 10.0)
       .def_static(
           "open_recordings",
-          [](std::vector<std::string> paths, std::string name) {
-            return ConnectionObject{Owned<Connection>(Check(CallBlocking([paths, name] { return OpenRecordings(paths, name); })))};
+          [](std::vector<std::string> paths, std::string name, int64_t cache_bytes) {
+            return ConnectionObject{
+                Owned<Connection>(Check(CallBlocking([paths, name, cache_bytes] { return OpenRecordings(paths, name, cache_bytes); })))};
           },
-          nb::arg("paths"), nb::arg("name"))
+          nb::arg("paths"), nb::arg("name"), nb::arg("cache_bytes"))
       .def("url", [](const ConnectionObject& self) { return self.connection.get()->url(); })
       .def("is_local", [](const ConnectionObject& self) { return self.connection.get()->is_local(); })
       .def(

@@ -111,6 +111,11 @@ arrow::Result<CatalogTarget> OpenTarget(const std::string& target, const std::st
     ARROW_ASSIGN_OR_RAISE(out.connection, out.server->Connect());
     return out;
   }
+  // No address looks like this.
+  if (target.find("://") == std::string::npos && (target.starts_with("/") || target.starts_with("./") || target.starts_with("../") ||
+                                                  target.ends_with(".rrd") || target.ends_with(".rbl"))) {
+    return arrow::Status::IOError("no such file or directory: ", target);
+  }
   ARROW_ASSIGN_OR_RAISE(out.connection, Connect(target, token));
   return out;
 }
