@@ -14,7 +14,7 @@ IndexValuesLike: TypeAlias = (
     npt.NDArray[np.int64] | npt.NDArray[np.datetime64] | pa.Int64Array | pa.Array | Sequence[int]
 )
 
-FillAge: TypeAlias = int | timedelta | np.timedelta64 | np.integer[Any]
+Distance: TypeAlias = int | timedelta | np.timedelta64 | np.integer[Any]
 
 _ACCEPTED = (
     "IndexValuesLike must be a pyarrow.Array, a pyarrow.ChunkedArray, a numpy array of int64 or datetime64, "
@@ -79,24 +79,24 @@ def _convert(values: object) -> tuple[npt.NDArray[np.int64], int]:
     raise TypeError(f"{_ACCEPTED}; got an array of {numbers.dtype}")
 
 
-def to_age(age: object, is_sequence: bool) -> int:
-    """A maximal age for filling in units of the index: sequence numbers, or nanoseconds."""
-    if isinstance(age, (timedelta, np.timedelta64)):
+def to_distance(value: object, name: str, is_sequence: bool) -> int:
+    """A distance on the index in its units, sequence numbers or nanoseconds. `name`: of the parameter, for errors."""
+    if isinstance(value, (timedelta, np.timedelta64)):
         if is_sequence:
             raise TypeError(
-                f"fill_max_age must be an int for a sequence timeline, not {type(age).__name__}"
+                f"{name} must be an int for a sequence timeline, not {type(value).__name__}"
             )
-        if isinstance(age, timedelta):
+        if isinstance(value, timedelta):
             # In whole microseconds, as the type has them: a conversion by numpy could overflow without a word.
-            result = (age // timedelta(microseconds=1)) * 1000
-        elif np.isnat(age):
-            raise ValueError("fill_max_age must not be NaT")
+            result = (value // timedelta(microseconds=1)) * 1000
+        elif np.isnat(value):
+            raise ValueError(f"{name} must not be NaT")
         else:
-            result = int(age.astype("timedelta64[ns]").astype(np.int64))
-    elif isinstance(age, (int, np.integer)) and not isinstance(age, bool):
-        result = int(age)
+            result = int(value.astype("timedelta64[ns]").astype(np.int64))
+    elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        result = int(value)
     else:
-        raise TypeError(f"fill_max_age must be an int or a timedelta, not {type(age).__name__}")
+        raise TypeError(f"{name} must be an int or a timedelta, not {type(value).__name__}")
     if not 0 <= result <= np.iinfo(np.int64).max:
-        raise ValueError(f"fill_max_age must be between 0 and 2^63 - 1, got {age}")
+        raise ValueError(f"{name} must be between 0 and 2^63 - 1, got {value}")
     return result

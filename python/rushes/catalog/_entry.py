@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
-from rushes._index_values import FillAge, IndexValuesLike, to_age, to_int64
+from rushes._index_values import Distance, IndexValuesLike, to_distance, to_int64
 from rushes._lazy import SEGMENT_ID, LazyDataset, Query
 from rushes._progress import Progress
 
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ._client import CatalogClient
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# Rows of a fixed distance are listed before they are read: 8 bytes each.
+_MOST_ROWS_EVERY = 100_000_000
 
 
 class Entry(ABC):  # noqa: B024
@@ -260,7 +264,8 @@ class DatasetEntry(Entry):
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
-        fill_max_age: FillAge | None = None,
+        every: Distance | None = None,
+        fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
@@ -272,6 +277,7 @@ class DatasetEntry(Entry):
             include_tombstone_columns=include_tombstone_columns,
             fill_latest_at=fill_latest_at,
             using_index_values=using_index_values,
+            every=every,
             fill_max_age=fill_max_age,
             fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
@@ -289,7 +295,8 @@ class DatasetEntry(Entry):
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
-        fill_max_age: FillAge | None = None,
+        every: Distance | None = None,
+        fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
@@ -301,6 +308,7 @@ class DatasetEntry(Entry):
             include_tombstone_columns=include_tombstone_columns,
             fill_latest_at=fill_latest_at,
             using_index_values=using_index_values,
+            every=every,
             fill_max_age=fill_max_age,
             fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
@@ -487,7 +495,8 @@ class DatasetSelection:
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
-        fill_max_age: FillAge | None = None,
+        every: Distance | None = None,
+        fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
@@ -509,9 +518,11 @@ class DatasetSelection:
         using_index_values
             Rows at these index values instead of at those of the data: for each segment, or one list for all whose range
             covers them.
+        every
+            Rows at a fixed distance, from the first time of each segment on the index to its last: a number in units of the
+            timeline (nanoseconds for times), or a `timedelta` for timelines of time. Not together with `using_index_values`.
         fill_max_age
-            With `fill_latest_at`: fill only values that are at most this old. A number in units of the timeline (nanoseconds
-            for times), or a `timedelta` for timelines of time.
+            With `fill_latest_at`: fill only values that are at most this old, given like `every`.
         fill_respects_clears
             With `fill_latest_at`: a clear ends the fill of what it clears, as in the viewer. By default rows after a clear
             show the last value again, as in the official reader.
@@ -534,6 +545,7 @@ class DatasetSelection:
                 include_tombstone_columns=include_tombstone_columns,
                 fill_latest_at=fill_latest_at,
                 using_index_values=using_index_values,
+                every=every,
                 fill_max_age=fill_max_age,
                 fill_respects_clears=fill_respects_clears,
                 view_decides_rows=view_decides_rows,
@@ -552,7 +564,8 @@ class DatasetSelection:
         | datafusion.DataFrame
         | IndexValuesLike
         | None = None,
-        fill_max_age: FillAge | None = None,
+        every: Distance | None = None,
+        fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
         memory_budget: int | None = None,
@@ -565,9 +578,16 @@ class DatasetSelection:
             raise TypeError(f"index must be a str or None, not {type(index).__name__}")
         if memory_budget is not None and memory_budget <= 0:
             raise ValueError(f"memory_budget must be positive, got {memory_budget}")
-        age = None if fill_max_age is None else to_age(fill_max_age, self._is_sequence(index))
+        age = None
+        if fill_max_age is not None:
+            age = to_distance(fill_max_age, "fill_max_age", self._is_sequence(index))
         source = self._dataset._source()
-        values = self._index_values(index, using_index_values)
+        if every is None:
+            values = self._index_values(index, using_index_values)
+        elif using_index_values is None:
+            values = self._values_every(index, every)
+        else:
+            raise ValueError("either every or using_index_values can be given, not both")
         segments = None if self._segments is None else list(self._segments)
         if index is None and values is not None:
             # Without an index only the segments that are named matter.
@@ -648,6 +668,29 @@ class DatasetSelection:
             if len(covered):
                 inside[segment] = covered
         return inside
+
+    def _values_every(
+        self, index: str | None, every: Distance
+    ) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+        if index is None:
+            raise ValueError("index must be provided when every is specified")
+        if index not in self._timelines():
+            raise self._unknown_index(index)
+        step = to_distance(every, "every", self._is_sequence(index))
+        if step == 0:
+            raise ValueError("every must be positive, got 0")
+        ranges = self._dataset._source().index_ranges(index)
+        wanted = None if self._segments is None else set(self._segments)
+        ranges = [r for r in ranges if wanted is None or r[0] in wanted]
+        rows = sum((end - start) // step + 1 for _, start, end in ranges)
+        if rows > _MOST_ROWS_EVERY:
+            raise ValueError(
+                f"every {every} would give {rows:,} rows; at most {_MOST_ROWS_EVERY:,} are possible in one dataframe"
+            )
+        return {
+            segment: start + step * np.arange((end - start) // step + 1, dtype=np.int64)
+            for segment, start, end in ranges
+        }
 
     def _rows(self) -> pa.Table:
         table = self._dataset._segment_table()

@@ -1,4 +1,4 @@
-"""`fill_max_age`, `fill_respects_clears` and the memory budget, as Python gives them; the rules are in tests/cases/fill.txt."""
+"""What `reader` has beyond the official one: limits of the fill, a fixed rate, the memory budget. The rules are in tests/cases."""
 
 from __future__ import annotations
 
@@ -84,3 +84,46 @@ def test_the_budget_of_the_environment(
     monkeypatch.setenv("RUSHES_MEMORY_BUDGET", "1 GiB")
     with pytest.raises(ValueError, match="RUSHES_MEMORY_BUDGET must be a positive number of bytes"):
         demo.scan("frame_nr").to_table()
+
+
+def test_rows_at_a_fixed_rate(demo: rr.catalog.DatasetEntry) -> None:
+    ranges = demo.get_index_ranges().to_arrow_table()
+    steps = {"frame_nr": (7, 7), "sim_time": (timedelta(milliseconds=33), 33_000_000)}
+    for index, (step, width) in steps.items():
+        table = demo.reader(index, every=step, fill_latest_at=True).to_arrow_table()
+        first, last = (ranges[f"{index}:{edge}"].cast(pa.int64()) for edge in ("start", "end"))
+        values = {
+            segment: list(range(a, b + 1, width))
+            for segment, a, b in zip(
+                ranges["rerun_segment_id"].to_pylist(),
+                first.to_pylist(),
+                last.to_pylist(),
+                strict=True,
+            )
+        }
+        assert table.num_rows == sum(map(len, values.values())) > 20
+        assert table.equals(
+            demo.reader(
+                index,
+                using_index_values={s: np.array(v) for s, v in values.items()},
+                fill_latest_at=True,
+            ).to_arrow_table()
+        )
+    one = demo.filter_segments(["episode_001"]).scan("frame_nr", every=50)
+    assert set(one.to_table()["rerun_segment_id"].to_pylist()) == {"episode_001"}
+
+
+def test_rates_that_are_none(demo: rr.catalog.DatasetEntry) -> None:
+    for value in (0, -3, timedelta(0)):
+        with pytest.raises(ValueError, match="every must be"):
+            demo.reader("sim_time", every=value)
+    with pytest.raises(TypeError, match="every"):
+        demo.reader("sim_time", every=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not both"):
+        demo.reader("frame_nr", every=5, using_index_values=[1])
+    with pytest.raises(ValueError, match="index must be provided"):
+        demo.reader(None, every=5)
+    with pytest.raises(ValueError, match="frame_nr"):
+        demo.reader("frame", every=5)
+    with pytest.raises(ValueError, match=r"would give .* rows"):
+        demo.reader("log_time", every=1)
