@@ -10,13 +10,10 @@ namespace {
 
 // Never destroyed: pieces may still run when the process ends. Arrow's pool starts its threads anew after a fork.
 arrow::internal::ThreadPool* SharedThreads() {
-  static arrow::internal::ThreadPool* const kPool =
-      [] {
-        auto pool = arrow::internal::ThreadPool::MakeEternal(arrow::internal::ThreadPool::DefaultCapacity());
-        return new std::shared_ptr<arrow::internal::ThreadPool>(pool.ValueOrDie());
-      }()
-          ->get();
-  return kPool;
+  using Pool = std::shared_ptr<arrow::internal::ThreadPool>;
+  static const Pool* const kPool =
+      new Pool(arrow::internal::ThreadPool::MakeEternal(arrow::internal::ThreadPool::DefaultCapacity()).ValueOrDie());
+  return kPool->get();
 }
 
 }  // namespace

@@ -110,14 +110,17 @@ TEST(Messages, SurviveARoundTrip) {
   EXPECT_TRUE(*message->is_static);
   EXPECT_EQ(ParseArrowMessageStore(std::string_view(bytes).substr(0, envelope.head.size()))->recording_id, "rec");
 
-  const auto info = ParseSetStoreInfo(EncodeSetStoreInfo(id, chunk, -1056955136, 6, "rushes"));
+  // What is parsed points into the bytes.
+  const std::string info_bytes = EncodeSetStoreInfo(id, chunk, -1056955136, 6, "rushes");
+  const auto info = ParseSetStoreInfo(info_bytes);
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->row_id, chunk);
   EXPECT_EQ(*info->version_bits, -1056955136);
   EXPECT_EQ(info->source, "rushes");
   EXPECT_EQ(*info->store_id.application_id, "app");
 
-  const auto activation = ParseBlueprintActivation(EncodeBlueprintActivation(id, true, false));
+  const std::string activation_bytes = EncodeBlueprintActivation(id, true, false);
+  const auto activation = ParseBlueprintActivation(activation_bytes);
   ASSERT_TRUE(activation.ok()) << activation.status();
   EXPECT_TRUE(activation->make_active);
   EXPECT_FALSE(activation->make_default);
