@@ -1,6 +1,6 @@
 """Recordings larger than the memory they may take: each reader must get through with a limit set by the system.
 
-The limit is on address space, so that nothing can slip by: what the process has after opening, and a few times the budget more.
+The limit is on address space, so that nothing can slip by: what the process has after opening, and room for a few batches more.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-ROWS = 3_000
+ROWS = 4_000
 BLOB = 100_000
-BUDGET = 16 << 20  # an eighteenth of what the recording holds
-HEADROOM = 224 << 20  # batches of up to 64 MiB on their way, engines' own buffers, allocators
+BUDGET = 16 << 20  # a twenty-fifth of what the recording holds
+HEADROOM = 320 << 20  # batches of up to 64 MiB on their way, engines' own buffers, allocators
 
 LIMITED = """
 import resource, sys
