@@ -94,20 +94,38 @@ class LocalChunkSource final : public ChunkSource {
     return found;
   }
 
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) override {
+  std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override {
+    const uint64_t locator = segment.chunks[chunk].locator;
+    const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
+    const SegmentIndex& index = *layers[locator >> 32]->store->index();
+    const auto position = static_cast<uint32_t>(locator);
+    std::vector<ChunkComponent> out;
+    for (const SegmentIndex::Column& column : index.ColumnsOf(index.entity(position))) {
+      const auto entries = index.Entries(column);
+      const auto entry = std::lower_bound(entries.begin(), entries.end(), position,
+                                          [](const SegmentIndex::ColumnEntry& a, uint32_t b) { return a.chunk < b; });
+      if (entry != entries.end() && entry->chunk == position) out.push_back({index.components()[column.component].component, entry->num_rows});
+    }
+    return out;
+  }
+
+  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                   std::span<const ComponentList> values) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
     const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
     // Almost always one layer: then the reads of the store come in the order asked for.
     std::vector<std::vector<uint32_t>> wanted(layers.size()), places(layers.size());
+    std::vector<std::vector<ComponentList>> wanted_values(layers.size());
     for (uint32_t i = 0; i < chunks.size(); ++i) {
       const uint64_t locator = segment.chunks[chunks[i]].locator;
       wanted[locator >> 32].push_back(static_cast<uint32_t>(locator));
       places[locator >> 32].push_back(i);
+      if (!values.empty()) wanted_values[locator >> 32].push_back(values[i]);
     }
     std::vector<ChunkPtr> out(chunks.size());
     for (size_t l = 0; l < layers.size(); ++l) {
       if (wanted[l].empty()) continue;
-      auto read = layers[l]->store->ReadChunks(wanted[l], &shared_->cache);
+      auto read = layers[l]->store->ReadChunks(wanted[l], wanted_values[l], &shared_->cache);
       if (!read.ok()) {
         return read.status().WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name,
                                          "\": ", read.status().message());

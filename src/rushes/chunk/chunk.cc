@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 
+#include "arrow/array/util.h"
 #include "arrow/buffer.h"
 #include "arrow/builder.h"
 #include "arrow/compute/exec.h"
@@ -223,6 +224,31 @@ std::shared_ptr<arrow::RecordBatch> Chunk::ToRecordBatch() const {
     metadata->Append(kMetaChunkId, id);
   }
   return arrow::RecordBatch::Make(schema_->arrow_schema()->WithMetadata(metadata), num_rows_, batch_->columns());
+}
+
+std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows) {
+  // Zeros are the offsets of empty lists; the buffers are shared between stand-ins, of which a chunk may have many.
+  constexpr int64_t kSharedRows = 16 * 1024;
+  static const std::shared_ptr<arrow::Buffer> kZeros = arrow::Buffer::FromString(std::string((kSharedRows + 1) * sizeof(int32_t), '\0'));
+  const int64_t bytes = (num_rows + 1) * static_cast<int64_t>(sizeof(int32_t));
+  const std::shared_ptr<arrow::Buffer> offsets =
+      num_rows <= kSharedRows ? arrow::SliceBuffer(kZeros, 0, bytes)
+                              : arrow::Buffer::FromString(std::string(static_cast<size_t>(bytes), '\0'));
+  const auto values = arrow::MakeEmptyArray(static_cast<const arrow::ListType&>(*list_type).value_type()).ValueOrDie();
+  return arrow::MakeArray(arrow::ArrayData::Make(list_type, num_rows, {nullptr, offsets}, {values->data()}, 0));
+}
+
+arrow::Result<ChunkPtr> KeepComponents(const Chunk& chunk, const std::vector<std::string>& components) {
+  const ChunkSchema& schema = chunk.schema();
+  const auto batch = chunk.ToRecordBatch();
+  arrow::ArrayVector columns = batch->columns();
+  const size_t first = columns.size() - schema.columns().size();
+  for (size_t i = 0; i < schema.columns().size(); ++i) {
+    const ChunkColumn& column = schema.columns()[i];
+    if (std::find(components.begin(), components.end(), column.descriptor.component) != components.end()) continue;
+    columns[first + i] = MakeStandIn(column.type, chunk.num_rows());
+  }
+  return Chunk::Make(chunk.id(), chunk.schema_ptr(), arrow::RecordBatch::Make(schema.arrow_schema(), chunk.num_rows(), std::move(columns)));
 }
 
 }  // namespace rushes

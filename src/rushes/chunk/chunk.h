@@ -98,4 +98,13 @@ class Chunk {
 
 using ChunkPtr = std::shared_ptr<const Chunk>;
 
+// The components of a chunk whose values are needed, by name; null: all of them. A chunk decoded in part has stand-ins for the others:
+// a column of their type in which every row is an empty list.
+using ComponentList = std::shared_ptr<const std::vector<std::string>>;
+
+// A stand-in for a component column.
+std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows);
+// The chunk with stand-ins for all components but these.
+arrow::Result<ChunkPtr> KeepComponents(const Chunk& chunk, const std::vector<std::string>& components);
+
 }  // namespace rushes

@@ -1,5 +1,6 @@
 #include "rushes/chunk/chunk_ipc.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "arrow/ipc/options.h"
 #include "arrow/ipc/reader.h"
 #include "arrow/ipc/writer.h"
+#include "rushes/chunk/ipc_layout.h"
 #include "rushes/chunk/metadata.h"
 #include "rushes/chunk/migration.h"
 #include "rushes/chunk/mutex.h"
@@ -114,7 +116,38 @@ struct ChunkDecoder::Impl {
     if (entries.size() >= max_entries) entries.clear();
     return entries.emplace(std::move(key), std::move(entry)).first->second;
   }
+
+  // What a schema message says: its entry, and the chunk's id.
+  struct Known {
+    std::shared_ptr<const Entry> entry;
+    ChunkId id;
+  };
+  arrow::Result<Known> Identify(std::string_view schema_message) {
+    if (const auto position = FindChunkId(schema_message)) {
+      ARROW_ASSIGN_OR_RAISE(auto entry, Lookup(schema_message, position->offset));
+      return Known{std::move(entry), position->id};
+    }
+    ARROW_ASSIGN_OR_RAISE(auto entry, ReadSchema(schema_message));
+    ARROW_ASSIGN_OR_RAISE(const ChunkId id, ParseChunkId(entry->raw->metadata()));
+    return Known{std::move(entry), id};
+  }
 };
+
+namespace {
+
+// Positions of the fields that a part has: row ids, times, and the components.
+std::vector<int> FieldsOfPart(const ChunkSchema& schema, const std::vector<std::string>& components) {
+  const int first = schema.arrow_schema()->num_fields() - static_cast<int>(schema.columns().size());
+  std::vector<int> fields;
+  for (int i = 0; i < first; ++i) fields.push_back(i);
+  for (size_t i = 0; i < schema.columns().size(); ++i) {
+    const std::string& name = schema.columns()[i].descriptor.component;
+    if (std::find(components.begin(), components.end(), name) != components.end()) fields.push_back(first + static_cast<int>(i));
+  }
+  return fields;
+}
+
+}  // namespace
 
 ChunkDecoder::ChunkDecoder(size_t max_cached_schemas) : impl_(std::make_unique<Impl>()) {
   impl_->max_entries = std::max<size_t>(1, max_cached_schemas);
@@ -130,18 +163,9 @@ arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payl
   const std::string_view bytes(*payload);
   const size_t schema_length = MessageLength(bytes);
   if (schema_length == 0) return arrow::Status::Invalid("a chunk's payload does not begin with an Arrow schema message");
-  const std::string_view schema_message = bytes.substr(0, schema_length);
-
-  const auto position = FindChunkId(schema_message);
-  std::shared_ptr<const Impl::Entry> entry;
-  ChunkId id;
-  if (position) {
-    ARROW_ASSIGN_OR_RAISE(entry, impl_->Lookup(schema_message, position->offset));
-    id = position->id;
-  } else {
-    ARROW_ASSIGN_OR_RAISE(entry, impl_->ReadSchema(schema_message));
-    ARROW_ASSIGN_OR_RAISE(id, ParseChunkId(entry->raw->metadata()));
-  }
+  ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(bytes.substr(0, schema_length)));
+  const std::shared_ptr<const Impl::Entry>& entry = known.entry;
+  const ChunkId id = known.id;
 
   std::shared_ptr<arrow::RecordBatch> batch;
   if (entry->has_dictionaries) {
@@ -166,6 +190,61 @@ arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payl
   auto metadata = batch->schema()->metadata() ? batch->schema()->metadata()->Copy() : arrow::key_value_metadata({}, {});
   ARROW_UNUSED(metadata->Set(kMetaChunkId, "chunk_" + id.ToHex()));
   return ChunkFromRecordBatch(batch->ReplaceSchemaMetadata(metadata));
+}
+
+arrow::Result<ChunkDecoder::PartSize> ChunkDecoder::MeasurePart(std::string_view start, const std::vector<std::string>& components) {
+  using Kind = PartSize::Kind;
+  const size_t schema_length = MessageLength(start);
+  if (schema_length == 0) return PartSize{Kind::kMore};
+  ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(start.substr(0, schema_length)));
+  if (known.entry->schema == nullptr || known.entry->has_dictionaries) return PartSize{Kind::kWhole};
+  const std::string_view message = start.substr(schema_length);
+  if (MessageLength(message) == 0) return PartSize{Kind::kMore};
+  const auto layout = IpcBatchLayout::Parse(message);
+  if (!layout) return PartSize{Kind::kWhole};
+  const std::vector<int> fields = FieldsOfPart(*known.entry->schema, components);
+  int64_t end = 0;
+  size_t buffer = 0;
+  for (int i = 0; i < known.entry->raw->num_fields(); ++i) {
+    const auto count = CountIpcBuffers(*known.entry->raw->field(i)->type());
+    if (!count || buffer + static_cast<size_t>(*count) > layout->buffers.size()) return PartSize{Kind::kWhole};
+    const bool is_part = std::binary_search(fields.begin(), fields.end(), i);
+    for (int b = 0; b < *count; ++b, ++buffer) {
+      if (is_part) end = std::max(end, layout->buffers[buffer].end());
+    }
+  }
+  if (end >= layout->body_length) return PartSize{Kind::kWhole};
+  return PartSize{Kind::kPart, static_cast<int64_t>(schema_length) + layout->metadata_length + end};
+}
+
+arrow::Result<ChunkPtr> ChunkDecoder::DecodePart(const std::shared_ptr<arrow::Buffer>& start, const std::vector<std::string>& components) {
+  const std::string_view bytes(*start);
+  const size_t schema_length = MessageLength(bytes);
+  const size_t batch_length = MessageLength(bytes.substr(schema_length));
+  if (schema_length == 0 || batch_length == 0) return arrow::Status::Invalid("a chunk's payload lacks a schema or a record batch");
+  ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(bytes.substr(0, schema_length)));
+  const auto& schema = known.entry->schema;
+  if (schema == nullptr) return arrow::Status::Invalid("chunk ", known.id.ToHex(), ": only a current chunk can be decoded in part");
+  constexpr int64_t kPrefix = 8;  // marker and size
+  const auto at = static_cast<int64_t>(schema_length);
+  const auto metadata = arrow::SliceBuffer(start, at + kPrefix, static_cast<int64_t>(batch_length) - kPrefix);
+  const auto body = arrow::SliceBuffer(start, at + static_cast<int64_t>(batch_length));
+  ARROW_ASSIGN_OR_RAISE(const auto message, arrow::ipc::Message::Open(metadata, body));
+  auto options = ReadOptions();
+  options.included_fields = FieldsOfPart(*schema, components);
+  arrow::ipc::DictionaryMemo memo;
+  ARROW_ASSIGN_OR_RAISE(const auto part, arrow::ipc::ReadRecordBatch(*message, known.entry->raw, &memo, options));
+  arrow::ArrayVector columns;
+  size_t next = 0;
+  for (int i = 0; i < known.entry->raw->num_fields(); ++i) {
+    if (next < options.included_fields.size() && options.included_fields[next] == i) {
+      columns.push_back(part->column(static_cast<int>(next++)));
+    } else {
+      const size_t column = static_cast<size_t>(i) - (static_cast<size_t>(known.entry->raw->num_fields()) - schema->columns().size());
+      columns.push_back(MakeStandIn(schema->columns()[column].type, part->num_rows()));
+    }
+  }
+  return Chunk::Make(known.id, schema, arrow::RecordBatch::Make(schema->arrow_schema(), part->num_rows(), std::move(columns)));
 }
 
 arrow::Result<ChunkPtr> ChunkFromRecordBatch(const std::shared_ptr<arrow::RecordBatch>& batch) {

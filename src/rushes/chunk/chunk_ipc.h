@@ -2,6 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "arrow/buffer.h"
 #include "arrow/result.h"
@@ -21,6 +24,18 @@ class ChunkDecoder {
 
   // `payload` must be uncompressed IPC; the chunk refers to it, without a copy. Invalid says what is wrong; never reads out of bounds.
   arrow::Result<ChunkPtr> Decode(std::shared_ptr<arrow::Buffer> payload);
+
+  // Decodes row ids, times and the values of some components only, from the first bytes of a payload.
+  //
+  // How many bytes that takes: `start` are its first ones. `kMore`: they do not hold its metadata. `kWhole`: it can only be decoded whole
+  // (an older version, dictionaries, or `num_bytes` would be as many).
+  struct PartSize {
+    enum class Kind { kPart, kMore, kWhole } kind = Kind::kWhole;
+    int64_t num_bytes = 0;
+  };
+  arrow::Result<PartSize> MeasurePart(std::string_view start, const std::vector<std::string>& components);
+  // `start` must have as many bytes as measured. The chunk refers to it; other components have stand-ins.
+  arrow::Result<ChunkPtr> DecodePart(const std::shared_ptr<arrow::Buffer>& start, const std::vector<std::string>& components);
 
   // One decoder for the process.
   static ChunkDecoder& Default();

@@ -84,7 +84,9 @@ class RemoteChunkSource : public ChunkSource {
   }
 
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) override;
+  // Chunks travel whole.
+  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                   std::span<const ComponentList> values) override;
 
  private:
   // Bytes are signed 64-bit integers in all three time types.
@@ -257,7 +259,8 @@ arrow::Result<std::vector<SegmentChunks>> RemoteChunkSource::FindChunks(const Ch
   return out;
 }
 
-arrow::Result<std::vector<ChunkPtr>> RemoteChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
+arrow::Result<std::vector<ChunkPtr>> RemoteChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                                    std::span<const ComponentList>) {
   std::unordered_map<ChunkId, ChunkPtr> arrived;
   std::vector<uint32_t> group;
   uint64_t bytes = 0;

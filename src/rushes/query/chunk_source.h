@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arrow/result.h"
@@ -28,6 +29,8 @@ struct ChunkSelection {
   std::vector<std::string> segments;
   // Entities to look in; nullopt: all.
   std::optional<std::vector<EntityPath>> entities;
+  // Per element of `entities` (or empty): the only components that matter. A source may leave out chunks that have none of them.
+  std::vector<ComponentList> components;
   // The timeline of start, end, samples and ChunkInfo::start/end. Empty in mode kStatic; optional in mode kAll.
   std::string timeline;
   int64_t start = kMinTime;  // inclusive
@@ -61,6 +64,12 @@ struct SegmentChunks {
   std::shared_ptr<const void> state;
 };
 
+// A component of a chunk that was found. The name lives as long as the SegmentChunks.
+struct ChunkComponent {
+  std::string_view name;
+  int64_t num_rows = -1;  // rows in which it is not null; -1: at least one
+};
+
 // The first and last time of a segment on a timeline, over all layers and entities.
 struct IndexRange {
   std::string segment_id;
@@ -86,8 +95,18 @@ class ChunkSource {
   // return more chunks than asked within the entities and segments, never fewer; readers must not let extra chunks change results.
   virtual arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) = 0;
 
-  // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order. Blocking.
-  virtual arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) = 0;
+  // What is known of a chunk's components before it is fetched: all that have a value in it. nullopt: nothing is known. Cheap.
+  virtual std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) {
+    return std::nullopt;
+  }
+
+  // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order. `values`, one per chunk or empty, says which
+  // components' values are needed (null: all); a source may leave the others out (ComponentList), or not. Blocking.
+  virtual arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                           std::span<const ComponentList> values) = 0;
+  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
+    return FetchChunks(segment, chunks, {});
+  }
 };
 
 }  // namespace rushes

@@ -251,6 +251,49 @@ arrow::Result<cp::Expression> RowFilter::Rewrite(const cp::Expression& expressio
   return cp::call(call->function_name, std::move(arguments), std::move(options));
 }
 
+std::set<std::string> RowFilter::NullIfNull(const cp::Expression& expression) const {
+  if (const arrow::FieldRef* const ref = expression.field_ref()) {
+    const auto path = ref->FindOneOrNone(*schema_);
+    if (!path.ok() || path->indices().size() != 1) return {};
+    const size_t at = static_cast<size_t>(path->indices()[0]);
+    if (at < columns_.size()) return {columns_[at]};
+    return {columns_[static_cast<size_t>(list_comparisons_[at - columns_.size()].column)]};
+  }
+  static const std::set<std::string> kStrict = {"equal",       "not_equal",         "less",         "less_equal", "greater", "greater_equal",
+                                                "invert",      "cast",              "struct_field", "add",        "subtract", "multiply",
+                                                "add_checked", "subtract_checked",  "divide",       "negate",     "abs",      "multiply_checked",
+                                                "list_element", "list_value_length"};
+  const cp::Expression::Call* const call = expression.call();
+  if (call == nullptr || !kStrict.contains(call->function_name)) return {};
+  std::set<std::string> out;
+  for (const cp::Expression& argument : call->arguments) out.merge(NullIfNull(argument));
+  return out;
+}
+
+std::set<std::string> RowFilter::NotNull(const cp::Expression& expression) const {
+  const cp::Expression::Call* const call = expression.call();
+  if (call == nullptr) return NullIfNull(expression);
+  const std::string& function = call->function_name;
+  const auto& arguments = call->arguments;
+  if (function == "and_kleene" || function == "and") {
+    auto out = NotNull(arguments[0]);
+    out.merge(NotNull(arguments[1]));
+    return out;
+  }
+  if (function == "or_kleene" || function == "or") {
+    auto out = NotNull(arguments[0]);
+    const auto other = NotNull(arguments[1]);
+    std::erase_if(out, [&](const std::string& name) { return !other.contains(name); });
+    return out;
+  }
+  if (function == "is_valid") return NullIfNull(arguments[0]);
+  if (function == "invert") {
+    const cp::Expression::Call* const inner = arguments[0].call();
+    if (inner != nullptr && inner->function_name == "is_null") return NullIfNull(inner->arguments[0]);
+  }
+  return NullIfNull(expression);
+}
+
 arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expression& filter, const arrow::Schema& schema,
                                                                 const std::optional<std::string>& index, bool sql_semantics) {
   std::shared_ptr<RowFilter> out(new RowFilter());
@@ -285,6 +328,7 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
     return arrow::Status::TypeError("a filter must be true or false, not ", out->expression_.type()->ToString(), ": ", filter.ToString());
   }
   out->bounds_ = Bounds(out->expression_, index);
+  out->bounds_.not_null = out->NotNull(out->expression_);
   return out;
 }
 

@@ -23,6 +23,7 @@ struct FilterBounds {
   int64_t end = kMaxTime;
   std::optional<std::vector<int64_t>> points;     // of the index: no other values pass; ascending, within start and end. nullopt: any
   std::optional<std::set<std::string>> segments;  // nullopt: any
+  std::set<std::string> not_null;                 // columns that are not null
   bool is_empty() const { return start > end || (segments && segments->empty()); }
 };
 
@@ -49,6 +50,10 @@ class RowFilter {
     bool negated;
   };
   RowFilter() : expression_(arrow::compute::literal(true)) {}
+  // Columns that are not null where the rewritten expression is true.
+  std::set<std::string> NotNull(const arrow::compute::Expression& expression) const;
+  // Columns of which any that is null makes it null.
+  std::set<std::string> NullIfNull(const arrow::compute::Expression& expression) const;
   arrow::Result<arrow::compute::Expression> Rewrite(const arrow::compute::Expression& expression, const arrow::Schema& schema,
                                                     bool sql_semantics);
 

@@ -71,7 +71,14 @@ class ScanReader final : public arrow::RecordBatchReader {
 
   arrow::Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
     *batch = nullptr;
-    if (status_.ok()) status_ = Advance(batch);
+    if (status_.ok() && rows_left_ != 0) status_ = Advance(batch);
+    if (*batch == nullptr || !status_.ok()) return status_;
+    if (rows_left_ >= 0) {
+      if ((*batch)->num_rows() > rows_left_) *batch = (*batch)->Slice(0, rows_left_);
+      rows_left_ -= (*batch)->num_rows();
+      if (rows_left_ == 0) ARROW_UNUSED(Close());
+    }
+    if (plan_->options.statistics != nullptr) plan_->options.statistics->rows += (*batch)->num_rows();
     return status_;
   }
 
@@ -119,8 +126,8 @@ class ScanReader final : public arrow::RecordBatchReader {
         ready_.pop_front();
         return arrow::Status::OK();
       }
-      // A wave that runs while the reader is busy with the one before.
-      while (waves_.size() < 2) {
+      // A wave that runs while the reader is busy with the one before; not when the first one may be all that is needed.
+      while (waves_.size() < (plan_->reads_ahead() ? 2 : 1)) {
         ARROW_ASSIGN_OR_RAISE(const bool more, StartWave());
         if (!more) break;
       }
@@ -175,6 +182,9 @@ class ScanReader final : public arrow::RecordBatchReader {
       ChunkSelection selection;
       selection.segments = ids;
       selection.entities = plan_->entities;
+      if (plan_->only_needed_make_rows) {
+        for (const EntityPath& entity : *selection.entities) selection.components.push_back(plan_->needs.at(entity).values);
+      }
       if (!query.index) {
         selection.mode = ChunkSelection::Mode::kStatic;
       } else {
@@ -202,6 +212,10 @@ class ScanReader final : public arrow::RecordBatchReader {
         }
       }
       ARROW_ASSIGN_OR_RAISE(auto found, plan_->source->FindChunks(selection));
+      if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
+        statistics->segments += static_cast<int64_t>(found.size());
+        for (const SegmentChunks& segment : found) statistics->chunks_found += static_cast<int64_t>(segment.chunks.size());
+      }
       for (SegmentChunks& segment : found) found_.push_back(std::move(segment));
     }
     return true;
@@ -303,7 +317,8 @@ class ScanReader final : public arrow::RecordBatchReader {
 
   const std::shared_ptr<const ScanPlan> plan_;
   bool is_open_ = false;
-  std::vector<std::string> ids_;  // segments to scan
+  int64_t rows_left_ = plan_->options.limit;  // negative: any number
+  std::vector<std::string> ids_;              // segments to scan
   size_t next_id_ = 0;
   size_t lookup_size_ = 0;
   int64_t wave_bytes_ = 0;

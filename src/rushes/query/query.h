@@ -1,6 +1,7 @@
 // A dataframe query and its execution.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -44,7 +45,17 @@ struct Query {
   bool view_decides_rows = false;
 };
 
-// How to execute: bounds that do not change results.
+// What scans have read so far. Thread safe; counts of several scans add up.
+struct ScanStatistics {
+  std::atomic<int64_t> segments = 0;        // whose chunks were looked up
+  std::atomic<int64_t> chunks_found = 0;    // by those lookups
+  std::atomic<int64_t> chunks_fetched = 0;  // and asked for, those in part among them
+  std::atomic<int64_t> chunks_in_part = 0;  // without the values of some components
+  std::atomic<int64_t> bytes_fetched = 0;   // decoded
+  std::atomic<int64_t> rows = 0;            // given out
+};
+
+// How to execute. But for the limit, nothing here changes results.
 struct ScanOptions {
   // Bytes of decoded chunks held by one scan; 0: what the environment variable RUSHES_MEMORY_BUDGET says, else 1 GiB.
   int64_t memory_budget = 0;
@@ -53,6 +64,12 @@ struct ScanOptions {
   int max_parallelism = 0;  // 0: the shared pool's size
   // Filters follow SQL where Arrow's kernels differ (null in `is_in`, order of NaN): for engines that drop the filters they push.
   bool sql_filter_semantics = false;
+  // Ends the scan after so many rows; it reads little more than these need. Negative: no limit.
+  int64_t limit = -1;
+  // Chunks of less bytes are always fetched with all their values.
+  int64_t min_partial_bytes = 16 * 1024;
+  // Counts what is read, if given.
+  std::shared_ptr<ScanStatistics> statistics;
 };
 
 // The schema of the dataframe that `query` gives over a dataset with `schema`: `rerun_segment_id`, all timelines, the component columns

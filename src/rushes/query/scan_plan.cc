@@ -133,6 +133,32 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
     for (ViewColumn& column : plan->view) column.has_rows = row_entities.contains(column.column.entity);
   }
 
+  // Columns of temporal values that the filter wants: other rows do not pass.
+  const bool fills = query.fill_latest_at;
+  if (plan->filter != nullptr && query.index && !fills && !query.using_index_values) {
+    for (size_t i = 0; i < plan->view.size(); ++i) {
+      const ComponentColumn& column = plan->view[i].column;
+      if (!column.is_static && plan->filter->bounds().not_null.contains(column.name())) plan->not_null.push_back(static_cast<int>(i));
+    }
+  }
+  // Values of other timelines come from every cell of a row.
+  plan->only_needed_make_rows =
+      plan->other_timelines.empty() && query.index && (query.using_index_values.has_value() || !plan->not_null.empty());
+  for (ViewColumn& column : plan->view) {
+    column.has_rows &= column.is_needed || !plan->only_needed_make_rows;
+  }
+  std::unordered_map<EntityPath, std::vector<std::string>> values;
+  for (const ViewColumn& column : plan->view) {
+    if (column.is_needed) values[column.column.entity].push_back(column.column.descriptor.component);
+  }
+  for (const ComponentColumn& column : schema.columns()) {
+    ScanPlan::Needs& needs = plan->needs[column.entity];
+    if (!column.is_tombstone()) continue;
+    needs.has_clears = true;
+    values[column.entity].push_back(column.descriptor.component);
+  }
+  for (auto& [entity, needs] : plan->needs) needs.values = std::make_shared<const std::vector<std::string>>(values[entity]);
+
   // Entities without a visible column matter too: a clear on them may act on others.
   std::vector<EntityPath> entities;
   std::set<EntityPath> seen;
@@ -140,14 +166,15 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   for (const ComponentColumn& column : schema.columns()) {
     plan->has_clears |= column.is_tombstone();
     if (!seen.insert(column.entity).second) continue;
-    if (query.contents.Matches(column.entity) && (!narrows || row_entities.contains(column.entity))) {
+    const bool is_wanted = !plan->only_needed_make_rows || !plan->needs.at(column.entity).values->empty();
+    if (query.contents.Matches(column.entity) && (!narrows || row_entities.contains(column.entity)) && is_wanted) {
       entities.push_back(column.entity);
     } else {
       all = false;
     }
   }
   std::sort(entities.begin(), entities.end());  // looked up by binary search
-  if (!all) plan->entities = std::move(entities);
+  if (!all || plan->only_needed_make_rows) plan->entities = std::move(entities);
   return plan;
 }
 

@@ -47,10 +47,23 @@ struct ScanPlan {
   std::shared_ptr<const RowFilter> filter;  // or null
   // Entities to look for chunks in; nullopt: all of the dataset.
   std::optional<std::vector<EntityPath>> entities;
+  // Per entity of the dataset: the components whose values are needed, clears among them.
+  struct Needs {
+    ComponentList values;
+    bool has_clears = false;
+  };
+  std::unordered_map<EntityPath, Needs> needs;
+  // Rows depend on needed columns and clears alone: chunks that have none of them need not be looked at. `has_rows` is false for others.
+  bool only_needed_make_rows = false;
+  // Positions in `view`: without a value in each of these at its index value, which can only come from chunks there, no row passes.
+  std::vector<int> not_null;
   // The dataset has clears.
   bool has_clears = false;
   // Nothing can pass the filter.
   bool is_empty = false;
+  // Whether to fetch what comes after the rows at work: not for a few rows.
+  bool reads_ahead() const { return options.limit < 0 || options.limit > kFewRows; }
+  static constexpr int64_t kFewRows = 8192;
 
   static arrow::Result<std::shared_ptr<const ScanPlan>> Make(std::shared_ptr<ChunkSource> source, const Query& query,
                                                              std::shared_ptr<const DatasetSchema> dataset_schema,

@@ -134,7 +134,8 @@ struct SegmentScan::Window {
 };
 
 struct SegmentScan::PendingFetch {
-  std::vector<uint32_t> chunks;  // positions in the segment's chunks
+  std::vector<uint32_t> chunks;   // positions in the segment's chunks
+  std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
   int64_t bytes = 0;
   std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
   std::unique_ptr<WorkSet> work;
@@ -202,9 +203,17 @@ std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<u
   fetch->results = std::make_shared<std::vector<std::vector<ChunkPtr>>>(groups.size());
   std::vector<WorkSet::Piece> work;
   for (size_t g = 0; g < groups.size(); ++g) {
-    work.push_back([source = plan_->source, segment = segment_, results = fetch->results, wanted = std::move(groups[g]), g] {
-      return source->FetchChunks(*segment, wanted).Value(&(*results)[g]);
-    });
+    std::vector<ComponentList> values;
+    for (const uint32_t chunk : groups[g]) {
+      values.push_back(NeededValues(chunk));
+      fetch->is_part.push_back(values.back() != nullptr);
+    }
+    work.push_back([source = plan_->source, segment = segment_, results = fetch->results, wanted = std::move(groups[g]),
+                    values = std::move(values), g] { return source->FetchChunks(*segment, wanted, values).Value(&(*results)[g]); });
+  }
+  if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
+    statistics->chunks_fetched += static_cast<int64_t>(fetch->chunks.size());
+    statistics->chunks_in_part += std::count(fetch->is_part.begin(), fetch->is_part.end(), 1);
   }
   fetch->work = std::make_unique<WorkSet>(std::move(work));
   if (max_threads_ != 1) fetch->work->Start(max_threads_);
@@ -220,7 +229,63 @@ arrow::Result<std::vector<ChunkPtr>> SegmentScan::FinishFetch(PendingFetch* fetc
     return arrow::Status::IOError("segment ", segment_->segment_id, " under-delivered: ", out.size() - missing, "/", fetch->chunks.size(),
                                   " announced chunks arrived");
   }
+  if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
+    for (const ChunkPtr& chunk : out) statistics->bytes_fetched += chunk->byte_size();
+  }
   return out;
+}
+
+// Whether a chunk may hold a value that is needed, or a clear.
+bool SegmentScan::HoldsNeeded(uint32_t chunk) const {
+  const auto needs = plan_->needs.find(segment_->entities[segment_->chunks[chunk].entity]);
+  if (needs == plan_->needs.end()) return false;
+  const auto components = plan_->source->ComponentsOf(*segment_, chunk);
+  if (!components) return true;
+  const std::vector<std::string>& values = *needs->second.values;
+  return std::any_of(components->begin(), components->end(), [&](const ChunkComponent& component) {
+    return std::find(values.begin(), values.end(), component.name) != values.end();
+  });
+}
+
+// Whether a component of a chunk that was fetched in part has values: its column may be a stand-in.
+bool SegmentScan::IsLogged(uint32_t chunk, std::string_view component) const {
+  const auto components = plan_->source->ComponentsOf(*segment_, chunk);
+  return !components ||
+         std::any_of(components->begin(), components->end(), [&](const ChunkComponent& known) { return known.name == component; });
+}
+
+// The components of a chunk whose values are needed, if it can do without the others: where it is known which of its rows count.
+ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
+  const ScanPlan& plan = *plan_;
+  const ChunkInfo& info = segment_->chunks[chunk];
+  if (info.byte_size < plan.options.min_partial_bytes || info.num_rows <= 0) return nullptr;
+  const EntityPath& entity = segment_->entities[info.entity];
+  const auto needs = plan.needs.find(entity);
+  const auto view = plan.view_index.find(entity);
+  if (needs == plan.needs.end() || view == plan.view_index.end()) return nullptr;
+  const auto components = plan.source->ComponentsOf(*segment_, chunk);
+  if (!components) return nullptr;
+  // A stand-in looks logged in every row. That is right if its component is, and harmless if another one's values make all rows count;
+  // one of a component without any value is not used (IsLogged).
+  bool all_rows_count = false, all_complete = true;
+  for (const ChunkComponent& component : *components) {
+    if (component.name == kClearComponent) return nullptr;
+    const auto at = view->second.find(std::string(component.name));
+    if (at == view->second.end()) continue;
+    const Column& column = columns_[static_cast<size_t>(at->second)];
+    if (info.is_static) {
+      // One row is enough to be the static value.
+      all_rows_count = true;
+      continue;
+    }
+    if (!column.has_rows || column.static_cell != kNullCell) continue;
+    const bool is_complete = component.num_rows == info.num_rows;
+    all_rows_count |= is_complete;
+    all_complete &= is_complete || column.is_needed;
+  }
+  // Every cell of a row has a say in its times on other timelines.
+  if (!all_rows_count || (!plan.other_timelines.empty() && !all_complete)) return nullptr;
+  return needs->second.values;
 }
 
 arrow::Status SegmentScan::Open() {
@@ -261,6 +326,7 @@ arrow::Status SegmentScan::Open() {
     const EntityPath& entity = segment_->entities[info.entity];
     if (!plan.query.contents.Matches(entity)) continue;
     if (plan.entities && !std::binary_search(plan.entities->begin(), plan.entities->end(), entity)) continue;
+    if (plan.only_needed_make_rows && !HoldsNeeded(i)) continue;
     if (info.is_static) {
       static_chunks.push_back(i);
     } else if (plan.query.index && info.has_timeline) {
@@ -268,15 +334,12 @@ arrow::Status SegmentScan::Open() {
       pending_.push_back(i);
     }
   }
+  ARROW_ASSIGN_OR_RAISE(const bool has_static, OpenStatic(std::move(static_chunks)));
   if (!plan.query.index) {
-    ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
-    ARROW_RETURN_NOT_OK(FindStaticCells(chunks));
-    // A chunk without rows or components is no data.
-    const bool has_data = std::any_of(chunks.begin(), chunks.end(),
-                                      [](const ChunkPtr& chunk) { return chunk->num_rows() > 0 && !chunk->schema().columns().empty(); });
-    if (has_data) BeginStaticRow();
+    if (has_static) BeginStaticRow();
     return arrow::Status::OK();
   }
+  KeepWhereNotNull();
   std::stable_sort(pending_.begin(), pending_.end(),
                    [&](uint32_t a, uint32_t b) { return segment_->chunks[a].start < segment_->chunks[b].start; });
   if (plan.query.using_index_values) {
@@ -287,23 +350,89 @@ arrow::Status SegmentScan::Open() {
     std::erase_if(samples_, [&](int64_t value) { return value < row_start_ || value > row_end_; });
     if (samples_.empty()) pending_.clear();
   }
-  ARROW_ASSIGN_OR_RAISE(const auto chunks, FinishFetch(StartFetch(static_chunks).get()));
-  return FindStaticCells(chunks);
+  return arrow::Status::OK();
+}
+
+// Finds the static values; whether there are any data at all. Values that nobody reads are not fetched where it is known that they are there.
+arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
+  bool has_data = false;
+  std::erase_if(chunks, [&](uint32_t chunk) {
+    const EntityPath& entity = segment_->entities[segment_->chunks[chunk].entity];
+    const auto needs = plan_->needs.find(entity);
+    const auto view = plan_->view_index.find(entity);
+    if (needs == plan_->needs.end() || view == plan_->view_index.end()) return false;
+    const auto components = plan_->source->ComponentsOf(*segment_, chunk);
+    if (!components || components->empty() || HoldsNeeded(chunk)) return false;
+    for (const ChunkComponent& component : *components) {
+      const auto at = view->second.find(std::string(component.name));
+      if (at == view->second.end()) continue;
+      Column& column = columns_[static_cast<size_t>(at->second)];
+      if (column.in_view) column.static_cell = MakeCell(0, 0);
+    }
+    has_data = true;
+    return true;
+  });
+  const auto fetch = StartFetch(std::move(chunks));
+  ARROW_ASSIGN_OR_RAISE(const auto fetched, FinishFetch(fetch.get()));
+  ARROW_RETURN_NOT_OK(FindStaticCells(*fetch, fetched));
+  // A chunk without rows or components is no data.
+  return has_data || std::any_of(fetched.begin(), fetched.end(), [](const ChunkPtr& chunk) {
+           return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
+         });
+}
+
+// Where the filter wants a value in some column, chunks that do not overlap any that may hold one make no rows.
+void SegmentScan::KeepWhereNotNull() {
+  const ScanPlan& plan = *plan_;
+  for (const int position : plan.not_null) {
+    const Column& wanted = columns_[static_cast<size_t>(position)];
+    if (wanted.static_cell != kNullCell) continue;
+    const ComponentColumn& view = plan.view[static_cast<size_t>(position)].column;
+    std::vector<std::pair<int64_t, int64_t>> spans;
+    for (const uint32_t chunk : pending_) {
+      const ChunkInfo& info = segment_->chunks[chunk];
+      const EntityPath& entity = segment_->entities[info.entity];
+      const auto components = plan.source->ComponentsOf(*segment_, chunk);
+      const auto holds = [&](std::string_view name) {
+        return !components || std::any_of(components->begin(), components->end(), [&](const auto& known) { return known.name == name; });
+      };
+      const auto needs = plan.needs.find(entity);
+      const bool may_clear = needs != plan.needs.end() && needs->second.has_clears && holds(kClearComponent);
+      if (may_clear || (entity == view.entity && holds(view.descriptor.component))) spans.emplace_back(info.start, info.end);
+    }
+    std::sort(spans.begin(), spans.end());
+    // Joined, so that both ends ascend.
+    std::vector<std::pair<int64_t, int64_t>> joined;
+    for (const auto& span : spans) {
+      if (!joined.empty() && span.first <= joined.back().second) {
+        joined.back().second = std::max(joined.back().second, span.second);
+      } else {
+        joined.push_back(span);
+      }
+    }
+    std::erase_if(pending_, [&](uint32_t chunk) {
+      const ChunkInfo& info = segment_->chunks[chunk];
+      const auto it = std::partition_point(joined.begin(), joined.end(), [&](const auto& span) { return span.second < info.start; });
+      return it == joined.end() || it->first > info.end;
+    });
+  }
 }
 
 // Per column in view, the static value of the greatest row id.
-arrow::Status SegmentScan::FindStaticCells(const std::vector<ChunkPtr>& chunks) {
+arrow::Status SegmentScan::FindStaticCells(const PendingFetch& fetch, const std::vector<ChunkPtr>& chunks) {
   struct Winner {
     ChunkPtr chunk;
     int64_t row;
   };
   std::vector<std::optional<Winner>> winners(columns_.size());
-  for (const ChunkPtr& chunk : chunks) {
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const ChunkPtr& chunk = chunks[i];
     const auto entity = plan_->view_index.find(chunk->entity());
     if (entity == plan_->view_index.end()) continue;
     for (size_t c = 0; c < chunk->schema().columns().size(); ++c) {
-      const auto view = entity->second.find(chunk->schema().columns()[c].descriptor.component);
-      if (view == entity->second.end()) continue;
+      const std::string& component = chunk->schema().columns()[c].descriptor.component;
+      const auto view = entity->second.find(component);
+      if (view == entity->second.end() || (fetch.is_part[i] && !IsLogged(fetch.chunks[i], component))) continue;
       auto& winner = winners[static_cast<size_t>(view->second)];
       const auto& cells = *chunk->column(static_cast<int>(c));
       for (int64_t row = chunk->num_rows() - 1; row >= 0; --row) {
@@ -390,7 +519,8 @@ bool IsRecursive(const arrow::ListArray& column, int64_t row) {
 
 }  // namespace
 
-arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
+// `part`: the chunk's position in the segment, if it was fetched in part.
+arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk, std::optional<uint32_t> part) {
   ARROW_ASSIGN_OR_RAISE(const Binding* const binding, Bind(chunk));
   if (binding->timeline < 0 || chunk->num_rows() == 0) return arrow::Status::OK();
   if (binding->sources.empty() && (binding->clear_column < 0 || binding->recursive_cleared.empty())) return arrow::Status::OK();
@@ -402,6 +532,11 @@ arrow::Status SegmentScan::AddTemporal(ChunkPtr chunk) {
   bool all_count = false;
   for (const Binding::Source& source : binding->sources) {
     auto column = chunk->column(source.column);
+    const ComponentDescriptor& component = chunk->schema().columns()[static_cast<size_t>(source.column)].descriptor;
+    if (part && !IsLogged(*part, component.component)) {
+      ARROW_ASSIGN_OR_RAISE(auto nulls, arrow::MakeArrayOfNull(column->type(), n));
+      column = std::static_pointer_cast<arrow::ListArray>(std::move(nulls));
+    }
     all_count |= column->null_count() == 0;
     if (!source.is_exact) {
       const ComponentColumn& view = plan_->view[static_cast<size_t>(source.view)].column;
@@ -494,8 +629,10 @@ arrow::Status SegmentScan::LoadGroup() {
     fetch = StartFetch(std::move(group));
   }
   ARROW_ASSIGN_OR_RAISE(auto chunks, FinishFetch(fetch.get()));
-  for (ChunkPtr& chunk : chunks) ARROW_RETURN_NOT_OK(AddTemporal(std::move(chunk)));
-  if (max_threads_ != 1 && next_pending_ < pending_.size() && active_bytes_ < plan_->options.memory_budget / 2) {
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    ARROW_RETURN_NOT_OK(AddTemporal(std::move(chunks[i]), fetch->is_part[i] ? std::optional(fetch->chunks[i]) : std::nullopt));
+  }
+  if (max_threads_ != 1 && plan_->reads_ahead() && next_pending_ < pending_.size() && active_bytes_ < plan_->options.memory_budget / 2) {
     ARROW_ASSIGN_OR_RAISE(auto group, NextGroup());
     prefetch_ = StartFetch(std::move(group));
   }

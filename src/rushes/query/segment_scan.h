@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -42,13 +43,18 @@ class SegmentScan {
   struct PendingFetch;
 
   arrow::Status Open();
+  bool HoldsNeeded(uint32_t chunk) const;
+  arrow::Result<bool> OpenStatic(std::vector<uint32_t> chunks);
+  void KeepWhereNotNull();
+  ComponentList NeededValues(uint32_t chunk) const;
   std::unique_ptr<PendingFetch> StartFetch(std::vector<uint32_t> chunks) const;
   arrow::Result<std::vector<ChunkPtr>> FinishFetch(PendingFetch* fetch) const;
   arrow::Result<std::vector<uint32_t>> NextGroup();
   arrow::Status LoadGroup();
-  arrow::Status AddTemporal(ChunkPtr chunk);
+  arrow::Status AddTemporal(ChunkPtr chunk, std::optional<uint32_t> part);
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
-  arrow::Status FindStaticCells(const std::vector<ChunkPtr>& chunks);
+  arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<ChunkPtr>& chunks);
+  bool IsLogged(uint32_t chunk, std::string_view component) const;
   void CollectTimes(int64_t bound, std::vector<int64_t>* times) const;
   arrow::Status BeginGroup();
   arrow::Status NextWindow();

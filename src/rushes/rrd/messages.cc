@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include <lz4.h>
+
 #include "arrow/status.h"
 #include "arrow/util/compression.h"
 #include "rushes/rrd/format.h"
@@ -162,12 +164,12 @@ arrow::Result<PackedManifest> ParseManifest(std::string_view bytes) {
 
 }  // namespace
 
-arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes) {
+arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut) {
   static constexpr char kWhere[] = "ArrowMsg";
   ArrowMessage message;
   bool has_store = false, has_payload = false;
   uint64_t encoding = 0;
-  ProtoReader reader(bytes);
+  ProtoReader reader(bytes, may_be_cut);
   while (reader.Next()) {
     if (reader.is_bytes(1)) {
       ARROW_ASSIGN_OR_RAISE(message.store_id, ParseStoreId(reader.bytes()));
@@ -362,6 +364,23 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payloa
                                   " bytes decompressed were expected");
   }
   return *written == out->size() ? out : arrow::SliceBuffer(out, 0, *written);
+}
+
+arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressStart(std::string_view first_bytes, Compression compression,
+                                                              uint64_t size_uncompressed, int64_t num_bytes) {
+  if (compression == Compression::kNone) return Decompress(first_bytes.substr(0, static_cast<size_t>(num_bytes)), compression, 0);
+  // LZ4 counts in int.
+  constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
+  num_bytes = static_cast<int64_t>(std::min(size_uncompressed, static_cast<uint64_t>(std::min(num_bytes, kMaxInt))));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> out, arrow::AllocateBuffer(num_bytes));
+  if (num_bytes == 0) return out;
+  const auto given = static_cast<int>(std::min(first_bytes.size(), static_cast<size_t>(kMaxInt)));
+  const auto wanted = static_cast<int>(num_bytes);
+  const int written = LZ4_decompress_safe_partial(first_bytes.data(), reinterpret_cast<char*>(out->mutable_data()), given, wanted, wanted);
+  if (written < 0) {
+    return arrow::Status::Invalid("broken LZ4 block, of which the first ", num_bytes, " bytes of ", size_uncompressed, " were wanted");
+  }
+  return written == num_bytes ? out : arrow::SliceBuffer(out, 0, written);
 }
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> CompressLz4(std::string_view bytes) {

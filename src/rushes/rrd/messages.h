@@ -77,8 +77,9 @@ struct PackedManifest {
   std::string_view data;  // IPC stream with one batch, perhaps compressed
 };
 
-// Invalid names the field that is missing or malformed.
-arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes);
+// Invalid names the field that is missing or malformed. `may_be_cut`: perhaps only the first bytes are given; then the payload is what
+// there is of it.
+arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut = false);
 arrow::Result<SetStoreInfo> ParseSetStoreInfo(std::string_view bytes);
 arrow::Result<BlueprintActivation> ParseBlueprintActivation(std::string_view bytes);
 arrow::Result<std::vector<PackedManifest>> ParseFooter(std::string_view bytes);
@@ -104,6 +105,10 @@ std::string EncodeManifest(const StoreId& store_id, std::string_view schema, std
 // or more than 255 times the compressed size) or the LZ4 block is broken.
 arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payload, Compression compression, uint64_t size_uncompressed);
 // One LZ4 block.
+// The first `num_bytes` bytes of a payload once decompressed (never more than `size_uncompressed`), or as many as the first bytes of the
+// compressed one give.
+arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressStart(std::string_view first_bytes, Compression compression,
+                                                              uint64_t size_uncompressed, int64_t num_bytes);
 arrow::Result<std::shared_ptr<arrow::Buffer>> CompressLz4(std::string_view bytes);
 
 }  // namespace rrd

@@ -12,7 +12,9 @@ namespace rushes::rrd {
 // Steps through the fields of one message. Never reads outside the bytes.
 class ProtoReader {
  public:
-  explicit ProtoReader(std::string_view bytes) : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
+  // `may_be_cut`: the bytes are the first ones of a message; bytes() of a field that they do not hold whole are those that are there.
+  explicit ProtoReader(std::string_view bytes, bool may_be_cut = false)
+      : at_(bytes.data()), end_(bytes.data() + bytes.size()), may_be_cut_(may_be_cut) {}
 
   // Moves to the next field; false at the end, or when the bytes are malformed (then ok() is false).
   bool Next() {
@@ -29,7 +31,10 @@ class ProtoReader {
       case 2: {
         uint64_t length;
         if (!Varint(&length)) return Fail();
-        if (length > static_cast<uint64_t>(end_ - at_)) return Fail();
+        if (length > static_cast<uint64_t>(end_ - at_)) {
+          if (!may_be_cut_) return Fail();
+          length = static_cast<uint64_t>(end_ - at_);
+        }
         bytes_ = std::string_view(at_, length);
         at_ += length;
         return true;
@@ -77,6 +82,7 @@ class ProtoReader {
 
   const char* at_;
   const char* end_;
+  bool may_be_cut_;
   bool ok_ = true;
   uint32_t field_ = 0;
   uint32_t type_ = 0;

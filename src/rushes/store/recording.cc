@@ -451,20 +451,19 @@ class RecordingOpener {
 
 namespace {
 
-// Neighbouring chunks, to be read together: positions in the request, sorted by place.
+// Neighbouring messages, to be read together: positions in the request, sorted by place.
 struct Run {
   ByteRange range;
   std::vector<size_t> requests;
 };
 
-std::vector<Run> PlanRuns(const SegmentIndex& index, std::span<const uint32_t> chunks) {
-  std::vector<size_t> order(chunks.size());
+std::vector<Run> PlanRuns(std::span<const ByteRange> ranges) {
+  std::vector<size_t> order(ranges.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return index.place(chunks[a]).offset < index.place(chunks[b]).offset; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; });
   std::vector<Run> runs;
   for (const size_t request : order) {
-    const ChunkPlace& place = index.place(chunks[request]);
-    const ByteRange range{static_cast<int64_t>(place.offset), static_cast<int64_t>(place.size)};
+    const ByteRange& range = ranges[request];
     if (!runs.empty()) {
       ByteRange& last = runs.back().range;
       const int64_t end = std::max(last.end(), range.end());
@@ -479,6 +478,61 @@ std::vector<Run> PlanRuns(const SegmentIndex& index, std::span<const uint32_t> c
   return runs;
 }
 
+std::vector<ByteRange> PlacesOf(const SegmentIndex& index, std::span<const uint32_t> chunks) {
+  std::vector<ByteRange> ranges;
+  ranges.reserve(chunks.size());
+  for (const uint32_t chunk : chunks) {
+    ranges.push_back({static_cast<int64_t>(index.place(chunk).offset), static_cast<int64_t>(index.place(chunk).size)});
+  }
+  return ranges;
+}
+
+// Bytes at the start of a chunk's payload that surely hold its row ids and times, if its schema has no more than a common size.
+int64_t HeadBytes(const SegmentIndex& index, uint32_t chunk) {
+  constexpr int64_t kCommonMetadata = 16 << 10;
+  const auto rows = std::max<int64_t>(0, index.num_rows(chunk));
+  const auto bytes_per_row = static_cast<int64_t>(RowId::kNumBytes + sizeof(int64_t) * index.timelines().size());
+  return kCommonMetadata + std::min(rows, kMaxRun / bytes_per_row) * bytes_per_row;
+}
+
+// What to read of a message whose payload is decoded in part. LZ4 makes no start of a block longer than by one byte in 255.
+ByteRange StartOf(const SegmentIndex& index, uint32_t chunk, const std::vector<std::string>& components) {
+  const ByteRange all{static_cast<int64_t>(index.place(chunk).offset), static_cast<int64_t>(index.place(chunk).size)};
+  // Where a component ends cannot be told without its bytes.
+  if (!components.empty()) return all;
+  const int64_t head = HeadBytes(index, chunk);
+  const int64_t size = head + head / 255 + 1024;
+  return size > all.size / 2 ? all : ByteRange{all.offset, size};
+}
+
+// A part of a chunk, from the first bytes of its message; null if these do not suffice, or if it has to be decoded whole.
+// `guess`: bytes of the payload to begin with.
+arrow::Result<ChunkPtr> DecodePart(std::string_view bytes, const std::vector<std::string>& components, int64_t guess) {
+  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes, /*may_be_cut=*/true));
+  ChunkDecoder& decoder = ChunkDecoder::Default();
+  using Kind = ChunkDecoder::PartSize::Kind;
+  std::shared_ptr<arrow::Buffer> start;
+  if (message.compression == rrd::Compression::kNone) {
+    // What is copied is what is kept.
+    ARROW_ASSIGN_OR_RAISE(const auto size, decoder.MeasurePart(message.payload, components));
+    if (size.kind != Kind::kPart || size.num_bytes > static_cast<int64_t>(message.payload.size())) return nullptr;
+    ARROW_ASSIGN_OR_RAISE(start, rrd::DecompressStart(message.payload, message.compression, 0, size.num_bytes));
+  } else {
+    for (int64_t wanted = guess;;) {
+      if (static_cast<uint64_t>(wanted) >= message.size_uncompressed) return nullptr;
+      ARROW_ASSIGN_OR_RAISE(start, rrd::DecompressStart(message.payload, message.compression, message.size_uncompressed, wanted));
+      ARROW_ASSIGN_OR_RAISE(const auto size, decoder.MeasurePart(std::string_view(*start), components));
+      if (size.kind == Kind::kWhole) return nullptr;
+      if (size.kind == Kind::kPart && size.num_bytes <= start->size()) break;
+      if (start->size() < wanted) return nullptr;  // there is no more of it here
+      wanted = size.kind == Kind::kPart ? size.num_bytes : wanted * 4;
+    }
+  }
+  auto chunk = decoder.DecodePart(start, components);
+  if (!chunk.ok() && !chunk.status().IsOutOfMemory()) return arrow::Status::Invalid(chunk.status().message());
+  return chunk;
+}
+
 arrow::Status CheckPositions(const SegmentIndex& index, std::span<const uint32_t> chunks) {
   for (const uint32_t chunk : chunks) {
     if (chunk >= index.num_chunks()) return arrow::Status::IndexError("no chunk ", chunk, " among ", index.num_chunks());
@@ -486,10 +540,10 @@ arrow::Status CheckPositions(const SegmentIndex& index, std::span<const uint32_t
   return arrow::Status::OK();
 }
 
-// Calls `take(request, buffer)` for each chunk, reading a few runs at a time.
+// Calls `take(request, buffer)` for each range, reading a few runs at a time.
 template <typename Take>
-arrow::Status ForEachMessage(const ByteSource& source, const SegmentIndex& index, std::span<const uint32_t> chunks, Take take) {
-  const std::vector<Run> runs = PlanRuns(index, chunks);
+arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange> messages, Take take) {
+  const std::vector<Run> runs = PlanRuns(messages);
   for (size_t first = 0; first < runs.size();) {
     std::vector<ByteRange> ranges;
     int64_t bytes = 0;
@@ -502,10 +556,11 @@ arrow::Status ForEachMessage(const ByteSource& source, const SegmentIndex& index
     for (size_t run = first; run < last; ++run) {
       auto& buffer = buffers[run - first];
       for (const size_t request : runs[run].requests) {
-        const ChunkPlace& place = index.place(chunks[request]);
-        const auto slice =
-            arrow::SliceBuffer(buffer, static_cast<int64_t>(place.offset) - runs[run].range.offset, static_cast<int64_t>(place.size));
-        if (const auto status = take(request, slice); !status.ok()) return InFile(source, place.offset, status);
+        const ByteRange& message = messages[request];
+        const auto slice = arrow::SliceBuffer(buffer, message.offset - runs[run].range.offset, message.size);
+        if (const auto status = take(request, slice); !status.ok()) {
+          return InFile(source, static_cast<uint64_t>(message.offset), status);
+        }
       }
       buffer = nullptr;
     }
@@ -517,26 +572,49 @@ arrow::Status ForEachMessage(const ByteSource& source, const SegmentIndex& index
 }  // namespace
 
 arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const uint32_t> chunks, ChunkCache* cache) const {
+  return ReadChunks(chunks, {}, cache);
+}
+
+arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
+                                                                ChunkCache* cache) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkPtr> out(chunks.size());
-  std::vector<uint32_t> missing;
-  std::vector<size_t> missing_at;
+  const auto check = [&](size_t at, const Chunk& chunk) -> arrow::Status {
+    const ChunkId& expected = index_->id(chunks[at]);
+    if (chunk.id() == expected) return arrow::Status::OK();
+    return arrow::Status::Invalid("found chunk ", chunk.id().ToHex(), " where ", expected.ToHex(), " was expected");
+  };
+  std::vector<size_t> whole, parts;  // positions in `chunks`
   for (size_t i = 0; i < chunks.size(); ++i) {
     if (cache != nullptr) out[i] = cache->Find(cache_owner_, chunks[i]);
-    if (out[i] == nullptr) {
-      missing.push_back(chunks[i]);
-      missing_at.push_back(i);
-    }
+    if (out[i] == nullptr) (i < values.size() && values[i] != nullptr ? parts : whole).push_back(i);
   }
+
+  std::vector<ByteRange> ranges;
+  for (const size_t at : parts) ranges.push_back(StartOf(*index_, chunks[at], *values[at]));
   ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, *index_, missing, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
-        if (chunk->id() != index_->id(missing[request])) {
-          return arrow::Status::Invalid("found chunk ", chunk->id().ToHex(), " where ", index_->id(missing[request]).ToHex(),
-                                        " was expected");
+      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+        const size_t at = parts[request];
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(std::string_view(*bytes), *values[at], HeadBytes(*index_, chunks[at])));
+        if (chunk == nullptr) {
+          whole.push_back(at);
+          return arrow::Status::OK();
         }
-        if (cache != nullptr) cache->Insert(cache_owner_, missing[request], chunk);
-        out[missing_at[request]] = std::move(chunk);
+        ARROW_RETURN_NOT_OK(check(at, *chunk));
+        out[at] = std::move(chunk);
+        return arrow::Status::OK();
+      }));
+
+  std::vector<uint32_t> positions;
+  for (const size_t at : whole) positions.push_back(chunks[at]);
+  ranges = PlacesOf(*index_, positions);
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+        const size_t at = whole[request];
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
+        ARROW_RETURN_NOT_OK(check(at, *chunk));
+        if (cache != nullptr) cache->Insert(cache_owner_, chunks[at], chunk);
+        out[at] = std::move(chunk);
         return arrow::Status::OK();
       }));
   return out;
@@ -545,8 +623,9 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
 arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<const uint32_t> chunks) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());
+  const std::vector<ByteRange> ranges = PlacesOf(*index_, chunks);
   ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, *index_, chunks, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
         const std::string_view view(*bytes);
         ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
         ChunkMessage& result = out[request];

@@ -12,6 +12,11 @@ struct Range {
   int64_t end = kMinTime;
 };
 
+bool HasOneOf(const Chunk& chunk, const ComponentList& components) {
+  if (components == nullptr) return true;
+  return std::any_of(components->begin(), components->end(), [&](const std::string& name) { return chunk.schema().ColumnIndex(name) >= 0; });
+}
+
 Range RangeOf(const Chunk& chunk, int timeline) {
   Range range;
   for (int64_t row = 0; row < chunk.num_rows(); ++row) {
@@ -147,8 +152,11 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
     found.schema = it->second.schema;
     for (size_t i = 0; i < it->second.chunks.size(); ++i) {
       const Chunk& chunk = *it->second.chunks[i];
-      const bool wanted_entity = !selection.entities || std::find(selection.entities->begin(), selection.entities->end(), chunk.entity()) !=
-                                                            selection.entities->end();
+      bool wanted_entity = !selection.entities;
+      for (size_t e = 0; selection.entities && e < selection.entities->size(); ++e) {
+        if ((*selection.entities)[e] != chunk.entity()) continue;
+        wanted_entity = selection.components.empty() || HasOneOf(chunk, selection.components[e]);
+      }
       if (!wanted_entity && !generous_) continue;
       if (!generous_ && !IsSelected(selection, id, it->second, chunk)) continue;
       ChunkInfo info;
@@ -173,9 +181,30 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
   return out;
 }
 
-arrow::Result<std::vector<ChunkPtr>> MemoryChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
+std::optional<std::vector<ChunkComponent>> MemoryChunkSource::ComponentsOf(const SegmentChunks& segment, uint32_t chunk) {
+  const ChunkPtr& found = segments_.at(segment.segment_id).chunks[segment.chunks[chunk].locator];
+  // As from a source that knows nothing, of some chunks.
+  if (generous_ && segment.chunks[chunk].locator % 4 == 0) return std::nullopt;
+  std::vector<ChunkComponent> out;
+  for (size_t i = 0; i < found->schema().columns().size(); ++i) {
+    const auto& cells = *found->column(static_cast<int>(i));
+    const int64_t rows = cells.length() - cells.null_count();
+    // Nor need it know how many.
+    if (rows > 0) out.push_back({found->schema().columns()[i].descriptor.component, generous_ && i % 2 == 1 ? -1 : rows});
+  }
+  return out;
+}
+
+arrow::Result<std::vector<ChunkPtr>> MemoryChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                                    std::span<const ComponentList> values) {
   std::vector<ChunkPtr> out;
-  for (const uint32_t chunk : chunks) out.push_back(segments_.at(segment.segment_id).chunks[segment.chunks[chunk].locator]);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    ChunkPtr chunk = segments_.at(segment.segment_id).chunks[segment.chunks[chunks[i]].locator];
+    if (!values.empty() && values[i] != nullptr) {
+      ARROW_ASSIGN_OR_RAISE(chunk, KeepComponents(*chunk, *values[i]));
+    }
+    out.push_back(std::move(chunk));
+  }
   return out;
 }
 

@@ -259,6 +259,8 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
   out.options.max_batch_rows = kBatchRows[Pick(random, 4)];
   if (Chance(random, 20)) out.options.max_batch_bytes = 1;
   out.options.max_parallelism = Pick(random, 3);
+  if (Chance(random, 80)) out.options.min_partial_bytes = 0;
+  if (Chance(random, 10)) out.options.limit = Pick(random, 12);
   return out;
 }
 
@@ -290,6 +292,8 @@ std::string RandomRequest::ToString() const {
     out += "]";
   }
   if (filter) out += " filter=" + filter->ToString();
+  if (options.limit >= 0) out += " limit=" + std::to_string(options.limit);
+  if (options.min_partial_bytes == 0) out += " parts";
   return out + " batch_rows=" + std::to_string(options.max_batch_rows);
 }
 
