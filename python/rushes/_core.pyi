@@ -44,7 +44,9 @@ class Query:
         filter: bytes | None = None,
         sql_filter_semantics: bool = False,
         memory_budget: int | None = None,
+        limit: int | None = None,
     ) -> Scan: ...
+    def statistics(self) -> dict[str, int]: ...
 
 class Source:
     def segments(self) -> list[str]: ...

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -31,6 +32,22 @@ SEGMENT_ID = "rerun_segment_id"
 
 _FORMAT = pds.ParquetFileFormat()
 _WHY = "lazy dataset: read it through to_table, to_batches, scanner, or a query engine"
+
+
+@dataclass(frozen=True)
+class ScanStatistics:
+    """What the scans of a lazy dataset have read so far, summed up.
+
+    `chunks_found` were looked up, `chunks_fetched` were needed; of those `chunks_in_part` without the values of some components.
+    `bytes_fetched` counts them decoded, `rows` what was given out.
+    """
+
+    segments: int
+    chunks_found: int
+    chunks_fetched: int
+    chunks_in_part: int
+    bytes_fetched: int
+    rows: int
 
 
 class Query:
@@ -65,16 +82,27 @@ class Query:
         fields = [self.schema.field(name) for name in columns]
         return pa.schema(fields, metadata=self.schema.metadata)
 
+    @property
+    def statistics(self) -> ScanStatistics:
+        """What all its scans have read."""
+        return ScanStatistics(**self._query.statistics())
+
     def batches(
-        self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool
+        self,
+        projected: pa.Schema,
+        filter: pc.Expression | None,
+        *,
+        sql: bool,
+        limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Runs the query; nothing happens before the first `next`."""
+        """Runs the query, to its end or for `limit` rows; nothing happens before the first `next`."""
         everything = projected is self.schema
         scan = self._query.scan(
             columns=None if everything else projected.names,
             filter=None if filter is None else _filter_bytes(filter),
             sql_filter_semantics=sql,
             memory_budget=self._memory_budget,
+            limit=limit,
         )
         try:
             reader = pa.RecordBatchReader.from_stream(scan)
@@ -194,16 +222,12 @@ class LazyScanner:
 
     def head(self, num_rows: int) -> pa.Table:
         """Run the scan until it gave `num_rows` rows."""
-        out: list[pa.RecordBatch] = []
-        batches = self.to_batches()
-        while num_rows > 0:
-            batch = next(batches, None)
-            if batch is None:
-                break
-            out.append(batch.slice(0, num_rows))
-            num_rows -= out[-1].num_rows
-        batches.close()  # type: ignore[attr-defined]
-        return pa.Table.from_batches(out, self.projected_schema)
+        if num_rows < 0:
+            raise ValueError(f"num_rows must not be negative, got {num_rows}")
+        batches = self._query.batches(
+            self.projected_schema, self._filter, sql=self._sql, limit=num_rows
+        )
+        return pa.Table.from_batches(list(batches), self.projected_schema)
 
     def take(self, indices: object) -> pa.Table:
         """Run the scan to its end and take rows."""
@@ -255,6 +279,10 @@ class _FailingScanner(LazyScanner):
         """Return an iterator that raises."""
         return self
 
+    def head(self, num_rows: int) -> NoReturn:
+        """Raise."""
+        raise self._error
+
     def __iter__(self) -> _FailingScanner:
         return self
 
@@ -278,6 +306,11 @@ class LazyDataset(pds.FileSystemDataset):  # type: ignore[misc]
     def schema(self) -> pa.Schema:
         """The columns, with the metadata of their fields."""
         return self._query.schema
+
+    @property
+    def statistics(self) -> ScanStatistics:
+        """What has been read through this object so far, by whichever engine."""
+        return self._query.statistics
 
     def get_fragments(self, filter: pc.Expression | None = None) -> list[Any]:
         """Return one fragment, for query engines."""

@@ -21,6 +21,7 @@ namespace nb = nanobind;
 
 struct QueryObject {
   Owned<const PreparedQuery> query;
+  std::shared_ptr<ScanStatistics> statistics = std::make_shared<ScanStatistics>();
 };
 
 // What a scan's stream and its Python object share: how it ended.
@@ -41,7 +42,15 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
   }
   ~InterruptibleReader() override {
     // In a forked child the threads that a scan joins do not exist.
-    if (IsForkedChild()) new std::shared_ptr<Call>(std::move(call_));
+    if (IsForkedChild()) {
+      new std::shared_ptr<Call>(std::move(call_));
+      return;
+    }
+    std::shared_ptr<arrow::RecordBatchReader> reader;  // ended here, unless a call still runs
+    std::lock_guard<std::mutex> lock(call_->mutex);
+    call_->is_closed = true;
+    if (!call_->is_running) std::swap(reader, call_->reader);
+    call_->changed.notify_all();
   }
 
   std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
@@ -56,28 +65,46 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
   }
 
  private:
+  // A thread of the scan's own reads while the main thread looks for signals.
   struct Call {
     std::mutex mutex;
     std::condition_variable changed;
     std::shared_ptr<arrow::RecordBatchReader> reader;
+    bool has_thread = false;
     bool is_running = false;
+    bool is_closed = false;
     arrow::Status status;
     std::shared_ptr<arrow::RecordBatch> batch;
   };
 
-  arrow::Status Read(std::shared_ptr<arrow::RecordBatch>* batch) {
-    if (is_interrupted_) return arrow::Status::Cancelled("interrupted");
-    if (!OnMainThread() || Py_IsInitialized() == 0) return call_->reader->ReadNext(batch);
-    call_->is_running = true;
-    RunDetached([call = call_] {
+  static void Serve(Call* call) {
+    std::unique_lock<std::mutex> lock(call->mutex);
+    while (true) {
+      call->changed.wait(lock, [&] { return call->is_running || call->is_closed; });
+      if (!call->is_running) return;
+      lock.unlock();
       std::shared_ptr<arrow::RecordBatch> next;
       const arrow::Status status = call->reader->ReadNext(&next);
-      std::lock_guard<std::mutex> lock(call->mutex);
+      lock.lock();
       call->status = status;
       call->batch = std::move(next);
       call->is_running = false;
       call->changed.notify_all();
-    });
+    }
+  }
+
+  arrow::Status Read(std::shared_ptr<arrow::RecordBatch>* batch) {
+    if (is_interrupted_) return arrow::Status::Cancelled("interrupted");
+    if (!OnMainThread() || Py_IsInitialized() == 0) return call_->reader->ReadNext(batch);
+    {
+      std::lock_guard<std::mutex> lock(call_->mutex);
+      call_->is_running = true;
+      call_->changed.notify_all();
+    }
+    if (!call_->has_thread) {
+      call_->has_thread = true;
+      RunDetached([call = call_] { Serve(call.get()); });
+    }
     std::unique_lock<std::mutex> lock(call_->mutex, std::defer_lock);
     const PyGILState_STATE gil = PyGILState_Ensure();
     const bool is_done = WaitForSignalsOr(lock, call_->changed, [&] { return !call_->is_running; });
@@ -192,8 +219,10 @@ void BindDataset(nb::module_& module) {
       .def(
           "scan",
           [](const QueryObject& self, std::optional<std::vector<std::string>> columns, std::optional<nb::bytes> filter,
-             bool sql_filter_semantics, std::optional<int64_t> memory_budget) {
+             bool sql_filter_semantics, std::optional<int64_t> memory_budget, std::optional<int64_t> limit) {
             ScanOptions options;
+            options.statistics = self.statistics;
+            if (limit) options.limit = *limit;
             options.sql_filter_semantics = sql_filter_semantics;
             if (memory_budget) options.memory_budget = *memory_budget;
             std::optional<arrow::compute::Expression> expression;
@@ -201,7 +230,16 @@ void BindDataset(nb::module_& module) {
             return ScanObject(self.query.get(), std::move(columns), std::move(expression), options);
           },
           nb::arg("columns") = nb::none(), nb::arg("filter") = nb::none(), nb::arg("sql_filter_semantics") = false,
-          nb::arg("memory_budget") = nb::none());
+          nb::arg("memory_budget") = nb::none(), nb::arg("limit") = nb::none())
+      .def("statistics", [](const QueryObject& self) {
+        const ScanStatistics& counts = *self.statistics;
+        return std::map<std::string, int64_t>{{"segments", counts.segments.load()},
+                                              {"chunks_found", counts.chunks_found.load()},
+                                              {"chunks_fetched", counts.chunks_fetched.load()},
+                                              {"chunks_in_part", counts.chunks_in_part.load()},
+                                              {"bytes_fetched", counts.bytes_fetched.load()},
+                                              {"rows", counts.rows.load()}};
+      });
 
   nb::class_<SourceObject>(module, "Source")
       .def("segments",

@@ -37,10 +37,15 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], bool, bool]]
     batches = Query.batches
 
     def record(
-        self: Query, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool
+        self: Query,
+        projected: pa.Schema,
+        filter: pc.Expression | None,
+        *,
+        sql: bool,
+        limit: int | None = None,
     ) -> Any:
         seen.append((projected.names, filter is not None, sql))
-        return batches(self, projected, filter, sql=sql)
+        return batches(self, projected, filter, sql=sql, limit=limit)
 
     monkeypatch.setattr(Query, "batches", record)
     return seen
@@ -130,8 +135,15 @@ def test_datafusion_pushes(dataset: rr.catalog.DatasetEntry, scans: list[Any]) -
     df.filter(col("tick") > 1005).select("frame", A).to_arrow_table()
     assert scans == [(["frame", A], True, True)]
     scans.clear()
-    assert df.count() == 150
+    assert df.aggregate([], [f.count_star().alias("n")]).to_pydict() == {"n": [150]}
     assert scans == [([], False, True)]
+    scans.clear()
+    # Read as it is, without an execution plan in between.
+    assert df.count() == 150
+    assert scans == [([], False, False)]
+    scans.clear()
+    assert df.to_arrow_table().num_rows == 150
+    assert scans == [(df.schema().names, False, False)]
     scans.clear()
     assert len(df.limit(3).collect()) == 1
     assert len(scans) == 1

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
+from rushes._frame import ReaderFrame
 from rushes._index_values import Distance, IndexValuesLike, to_distance, to_int64
 from rushes._lazy import SEGMENT_ID, LazyDataset, Query
 from rushes._progress import Progress
@@ -538,20 +539,19 @@ class DatasetSelection:
             If the dataset has no such timeline.
 
         """
-        return self._dataset._client.ctx.read_table(
-            self.scan(
-                index,
-                include_semantically_empty_columns=include_semantically_empty_columns,
-                include_tombstone_columns=include_tombstone_columns,
-                fill_latest_at=fill_latest_at,
-                using_index_values=using_index_values,
-                every=every,
-                fill_max_age=fill_max_age,
-                fill_respects_clears=fill_respects_clears,
-                view_decides_rows=view_decides_rows,
-                memory_budget=memory_budget,
-            )
+        lazy = self.scan(
+            index,
+            include_semantically_empty_columns=include_semantically_empty_columns,
+            include_tombstone_columns=include_tombstone_columns,
+            fill_latest_at=fill_latest_at,
+            using_index_values=using_index_values,
+            every=every,
+            fill_max_age=fill_max_age,
+            fill_respects_clears=fill_respects_clears,
+            view_decides_rows=view_decides_rows,
+            memory_budget=memory_budget,
         )
+        return ReaderFrame(self._dataset._client.ctx.read_table(lazy), lazy)
 
     def scan(
         self,

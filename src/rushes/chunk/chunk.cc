@@ -226,14 +226,28 @@ std::shared_ptr<arrow::RecordBatch> Chunk::ToRecordBatch() const {
   return arrow::RecordBatch::Make(schema_->arrow_schema()->WithMetadata(metadata), num_rows_, batch_->columns());
 }
 
+ChunkPtr Chunk::WithTimes(const std::vector<std::shared_ptr<arrow::Buffer>>& times) const {
+  std::shared_ptr<Chunk> chunk(new Chunk(*this));
+  arrow::ArrayVector columns = batch_->columns();
+  for (size_t i = 0; i < times.size(); ++i) {
+    if (times[i] == nullptr) continue;
+    auto& column = columns[i + 1];
+    column = arrow::MakeArray(arrow::ArrayData::Make(column->type(), num_rows_, {nullptr, times[i]}, 0));
+    chunk->times_[i] = reinterpret_cast<const int64_t*>(times[i]->data());
+  }
+  chunk->batch_ = arrow::RecordBatch::Make(batch_->schema(), num_rows_, std::move(columns));
+  chunk->byte_size_ = arrow::util::TotalBufferSize(*chunk->batch_);
+  return chunk;
+}
+
 std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows) {
   // Zeros are the offsets of empty lists; the buffers are shared between stand-ins, of which a chunk may have many.
   constexpr int64_t kSharedRows = 16 * 1024;
   static const std::shared_ptr<arrow::Buffer> kZeros = arrow::Buffer::FromString(std::string((kSharedRows + 1) * sizeof(int32_t), '\0'));
   const int64_t bytes = (num_rows + 1) * static_cast<int64_t>(sizeof(int32_t));
-  const std::shared_ptr<arrow::Buffer> offsets =
-      num_rows <= kSharedRows ? arrow::SliceBuffer(kZeros, 0, bytes)
-                              : arrow::Buffer::FromString(std::string(static_cast<size_t>(bytes), '\0'));
+  const std::shared_ptr<arrow::Buffer> offsets = num_rows <= kSharedRows
+                                                     ? arrow::SliceBuffer(kZeros, 0, bytes)
+                                                     : arrow::Buffer::FromString(std::string(static_cast<size_t>(bytes), '\0'));
   const auto values = arrow::MakeEmptyArray(static_cast<const arrow::ListType&>(*list_type).value_type()).ValueOrDie();
   return arrow::MakeArray(arrow::ArrayData::Make(list_type, num_rows, {nullptr, offsets}, {values->data()}, 0));
 }

@@ -73,6 +73,8 @@ class Chunk {
   bool times_sorted(int timeline) const { return times_order_[static_cast<size_t>(timeline)] != TimeOrder::kNone; }
   // Sorted, and no time occurs twice.
   bool times_strict(int timeline) const { return times_order_[static_cast<size_t>(timeline)] == TimeOrder::kStrict; }
+  // The same as an array of the timeline's type.
+  std::shared_ptr<arrow::Array> time_array(int timeline) const { return batch_->column(timeline + 1); }
   // A component column (position in schema().columns()).
   const std::shared_ptr<arrow::ListArray>& column(int index) const { return columns_[index]; }
 
@@ -80,6 +82,8 @@ class Chunk {
   int64_t byte_size() const { return byte_size_; }
   // The chunk as the record batch of the format, with its id in the metadata.
   std::shared_ptr<arrow::RecordBatch> ToRecordBatch() const;
+  // The same chunk with its times in other buffers, one per timeline, of equal values; null: as they are.
+  std::shared_ptr<const Chunk> WithTimes(const std::vector<std::shared_ptr<arrow::Buffer>>& times) const;
 
  private:
   enum class TimeOrder : uint8_t { kNone, kSorted, kStrict };

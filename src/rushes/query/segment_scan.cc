@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "arrow/array/array_binary.h"
 #include "arrow/array/array_primitive.h"
@@ -76,6 +77,9 @@ struct SegmentScan::Loaded {
   std::vector<int32_t> order;
   bool is_strict = false;  // no time occurs twice
   int64_t next = 0;        // rows before it are out
+  // The row of the group at which its first row of the group is, if all of those are rows of the group one by one; else -1.
+  int64_t group_row = -1;
+  int64_t group_begin = 0;  // `next` when the group began
 
   // The chunk's cells of a column in view, which it must have.
   const std::shared_ptr<arrow::ListArray>& column(size_t view) const { return columns[static_cast<size_t>(binding->source_of[view])]; }
@@ -134,7 +138,7 @@ struct SegmentScan::Window {
 };
 
 struct SegmentScan::PendingFetch {
-  std::vector<uint32_t> chunks;   // positions in the segment's chunks
+  std::vector<uint32_t> chunks;  // positions in the segment's chunks
   std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
   int64_t bytes = 0;
   std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
@@ -267,9 +271,11 @@ ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
   if (!components) return nullptr;
   // A stand-in looks logged in every row. That is right if its component is, and harmless if another one's values make all rows count;
   // one of a component without any value is not used (IsLogged).
-  bool all_rows_count = false, all_complete = true;
+  bool all_rows_count = false, all_complete = true, has_others = false;
+  const std::vector<std::string>& values = *needs->second.values;
   for (const ChunkComponent& component : *components) {
     if (component.name == kClearComponent) return nullptr;
+    has_others |= std::find(values.begin(), values.end(), component.name) == values.end();
     const auto at = view->second.find(std::string(component.name));
     if (at == view->second.end()) continue;
     const Column& column = columns_[static_cast<size_t>(at->second)];
@@ -284,7 +290,7 @@ ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
     all_complete &= is_complete || column.is_needed;
   }
   // Every cell of a row has a say in its times on other timelines.
-  if (!all_rows_count || (!plan.other_timelines.empty() && !all_complete)) return nullptr;
+  if (!has_others || !all_rows_count || (!plan.other_timelines.empty() && !all_complete)) return nullptr;
   return needs->second.values;
 }
 
@@ -315,17 +321,20 @@ arrow::Status SegmentScan::Open() {
     }
   }
 
+  // Sources may offer more than was asked for.
+  std::vector<uint8_t> is_wanted(segment_->entities.size());
+  for (size_t i = 0; i < is_wanted.size(); ++i) {
+    const EntityPath& entity = segment_->entities[i];
+    is_wanted[i] =
+        plan.query.contents.Matches(entity) && (!plan.entities || std::binary_search(plan.entities->begin(), plan.entities->end(), entity));
+  }
   std::vector<uint32_t> static_chunks;
-  std::set<ChunkId> seen;
+  std::unordered_set<ChunkId> seen;
   for (uint32_t i = 0; i < segment_->chunks.size(); ++i) {
     const ChunkInfo& info = segment_->chunks[i];
     if (info.entity >= segment_->entities.size())
       return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk without an entity");
-    if (!seen.insert(info.id).second) continue;
-    // Sources may offer more than was asked for.
-    const EntityPath& entity = segment_->entities[info.entity];
-    if (!plan.query.contents.Matches(entity)) continue;
-    if (plan.entities && !std::binary_search(plan.entities->begin(), plan.entities->end(), entity)) continue;
+    if (!is_wanted[info.entity] || !seen.insert(info.id).second) continue;
     if (plan.only_needed_make_rows && !HoldsNeeded(i)) continue;
     if (info.is_static) {
       static_chunks.push_back(i);
@@ -353,7 +362,8 @@ arrow::Status SegmentScan::Open() {
   return arrow::Status::OK();
 }
 
-// Finds the static values; whether there are any data at all. Values that nobody reads are not fetched where it is known that they are there.
+// Finds the static values; whether there are any data at all. Values that nobody reads are not fetched where it is known that they are
+// there.
 arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
   bool has_data = false;
   std::erase_if(chunks, [&](uint32_t chunk) {
@@ -372,13 +382,13 @@ arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
     has_data = true;
     return true;
   });
+  if (chunks.empty()) return has_data;
   const auto fetch = StartFetch(std::move(chunks));
   ARROW_ASSIGN_OR_RAISE(const auto fetched, FinishFetch(fetch.get()));
   ARROW_RETURN_NOT_OK(FindStaticCells(*fetch, fetched));
   // A chunk without rows or components is no data.
-  return has_data || std::any_of(fetched.begin(), fetched.end(), [](const ChunkPtr& chunk) {
-           return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
-         });
+  return has_data || std::any_of(fetched.begin(), fetched.end(),
+                                 [](const ChunkPtr& chunk) { return chunk->num_rows() > 0 && !chunk->schema().columns().empty(); });
 }
 
 // Where the filter wants a value in some column, chunks that do not overlap any that may hold one make no rows.
@@ -642,52 +652,71 @@ arrow::Status SegmentScan::LoadGroup() {
 // --- rows
 
 // The distinct times of the rows that count, after what is out and up to `bound`, ascending.
-void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) const {
+void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
   // Each chunk is a sorted run. Chunks logged together have equal runs, which are taken once; runs that follow each other are joined;
   // the rest is merged pairwise.
-  std::vector<std::span<const int64_t>> runs;
+  struct TimeRun {
+    std::span<const int64_t> times;
+    std::vector<uint32_t> slots;  // of chunks whose rows these are, one by one
+  };
+  std::vector<TimeRun> runs;
   std::deque<std::vector<int64_t>> storage;
   for (const uint32_t slot : active_) {
-    const Loaded& loaded = slots_[slot];
+    Loaded& loaded = slots_[slot];
+    loaded.group_row = -1;
+    loaded.group_begin = loaded.next;
     const int64_t* const begin = loaded.times + loaded.next;
     const int64_t* const end = std::upper_bound(begin, loaded.times + loaded.length, bound);
     if (begin == end) continue;
-    std::span<const int64_t> run(begin, end);
-    if (!loaded.is_strict) {
+    if (loaded.is_strict) {
+      runs.push_back({{begin, end}, {slot}});
+    } else {
       storage.emplace_back();
       std::unique_copy(begin, end, std::back_inserter(storage.back()));
-      run = storage.back();
+      runs.push_back({storage.back(), {}});
     }
-    runs.push_back(run);
   }
-  std::stable_sort(runs.begin(), runs.end(),
-                   [](const auto& a, const auto& b) { return a.front() != b.front() ? a.front() < b.front() : a.size() > b.size(); });
-  // Equal runs are neighbours now.
-  std::vector<std::span<const int64_t>> distinct;
-  for (const auto& run : runs) {
-    bool known = false;
-    for (auto it = distinct.rbegin(); it != distinct.rend() && it->front() == run.front() && !known; ++it) {
-      known = it->size() == run.size() && it->back() == run.back() && std::memcmp(it->data(), run.data(), run.size_bytes()) == 0;
+  std::stable_sort(runs.begin(), runs.end(), [](const TimeRun& a, const TimeRun& b) {
+    return a.times.front() != b.times.front() ? a.times.front() < b.times.front() : a.times.size() > b.times.size();
+  });
+  // Equal runs are neighbours now; those of one buffer are seen to be.
+  const auto is_equal = [](std::span<const int64_t> a, std::span<const int64_t> b) {
+    return a.size() == b.size() && (a.data() == b.data() || (a.back() == b.back() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0));
+  };
+  std::vector<TimeRun> distinct;
+  for (TimeRun& run : runs) {
+    TimeRun* known = nullptr;
+    for (auto it = distinct.rbegin(); it != distinct.rend() && it->times.front() == run.times.front() && known == nullptr; ++it) {
+      if (is_equal(it->times, run.times)) known = &*it;
     }
-    if (!known) distinct.push_back(run);
+    if (known != nullptr) {
+      known->slots.insert(known->slots.end(), run.slots.begin(), run.slots.end());
+    } else {
+      distinct.push_back(std::move(run));
+    }
   }
   // Chains of runs that do not overlap.
-  std::vector<std::vector<std::span<const int64_t>>> chains;
-  for (const auto& run : distinct) {
+  std::vector<std::vector<const TimeRun*>> chains;
+  for (const TimeRun& run : distinct) {
     bool placed = false;
     for (auto& chain : chains) {
-      if (chain.back().back() < run.front()) {
-        chain.push_back(run);
+      if (chain.back()->times.back() < run.times.front()) {
+        chain.push_back(&run);
         placed = true;
         break;
       }
     }
-    if (!placed) chains.push_back({run});
+    if (!placed) chains.push_back({&run});
   }
   std::deque<std::vector<int64_t>> sorted;
   for (const auto& chain : chains) {
     sorted.emplace_back();
-    for (const auto& run : chain) sorted.back().insert(sorted.back().end(), run.begin(), run.end());
+    for (const TimeRun* run : chain) {
+      if (chains.size() == 1) {
+        for (const uint32_t slot : run->slots) slots_[slot].group_row = static_cast<int64_t>(sorted.back().size());
+      }
+      sorted.back().insert(sorted.back().end(), run->times.begin(), run->times.end());
+    }
   }
   while (sorted.size() > 1) {
     std::vector<int64_t> merged;
@@ -710,6 +739,7 @@ arrow::Status SegmentScan::BeginGroup() {
   in_group_ = true;
   next_row_ = 0;
   group_times_.clear();
+  rows_are_those_of_chunks_ = false;
   if (plan_->query.using_index_values) {
     const auto begin = samples_.begin() + static_cast<int64_t>(next_sample_);
     const auto end = std::upper_bound(begin, samples_.end(), group_bound_);
@@ -723,6 +753,7 @@ arrow::Status SegmentScan::BeginGroup() {
       emitted_bound_ = std::max(emitted_bound_, skipped);
     }
     CollectTimes(group_bound_, &group_times_);
+    rows_are_those_of_chunks_ = row_points_ == nullptr;
     if (row_points_ != nullptr) {
       std::vector<int64_t> chosen;
       std::set_intersection(group_times_.begin(), group_times_.end(), row_points_->begin(), row_points_->end(), std::back_inserter(chosen));
@@ -802,12 +833,21 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     window.parts.push_back(std::move(part));
   }
 
-  const int threads = n * static_cast<int64_t>(window.parts.size() + 1) < 16384 ? 1 : max_threads_;
-  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(window.parts.size()), threads, [&](int i) {
+  // Places that are known, as of chunks whose rows are the window's, are not worth a thread.
+  int64_t unknown = 0;
+  for (const Part& part : window.parts) {
+    if (!rows_are_those_of_chunks_ || slots_[part.slot].group_row < 0) unknown += part.end - part.begin;
+  }
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(window.parts.size()), unknown < 16384 ? 1 : max_threads_, [&](int i) {
     Part& part = window.parts[static_cast<size_t>(i)];
     const Loaded& loaded = slots_[part.slot];
     const int64_t* const own = loaded.times + part.begin;
     const int64_t length = part.end - part.begin;
+    if (rows_are_those_of_chunks_ && n > 0 && loaded.group_row >= 0) {
+      part.is_dense = true;
+      part.offset = loaded.group_row + part.begin - loaded.group_begin - (times.data() - group_times_.data());
+      return arrow::Status::OK();
+    }
     const int64_t first = std::lower_bound(times.begin(), times.end(), own[0]) - times.begin();
     if (loaded.is_strict && length <= n - first && times[static_cast<size_t>(first + length) - 1] == own[length - 1] &&
         std::memcmp(times.data() + first, own, static_cast<size_t>(length) * sizeof(int64_t)) == 0) {
@@ -847,18 +887,34 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     }
   }
 
-  std::vector<int> computed;
+  std::vector<int> computed, long_ones;
   for (size_t i = 0; i < columns_.size(); ++i) {
-    if (is_computed(i)) computed.push_back(static_cast<int>(i));
+    if (!is_computed(i)) continue;
+    computed.push_back(static_cast<int>(i));
+    if (!IsWhole(static_cast<int>(i), &window)) long_ones.push_back(static_cast<int>(i));
   }
   ARROW_RETURN_NOT_OK(
-      ParallelFor(static_cast<int>(computed.size()), n * static_cast<int64_t>(computed.size()) < 16384 ? 1 : max_threads_, [&](int i) {
-        ComputeColumn(computed[static_cast<size_t>(i)], &window);
+      ParallelFor(static_cast<int>(long_ones.size()), n * static_cast<int64_t>(long_ones.size()) < 16384 ? 1 : max_threads_, [&](int i) {
+        ComputeColumn(long_ones[static_cast<size_t>(i)], &window);
         return arrow::Status::OK();
       }));
   MeasureRows(&window);
   for (const int i : computed) columns_[static_cast<size_t>(i)].carry = window.carry[static_cast<size_t>(i)];
   return arrow::Status::OK();
+}
+
+// Whether the column's cells in the window are simply one chunk's neighbouring rows; then notes which.
+bool SegmentScan::IsWhole(int position, Window* window) const {
+  const size_t view = static_cast<size_t>(position);
+  const int64_t n = static_cast<int64_t>(window->times.size());
+  const auto& parts = window->parts_of[view];
+  if (parts.size() != 1 || n == 0 || is_sampled_ || !window->clears_of[view].empty()) return false;
+  const Part& part = window->parts[static_cast<size_t>(parts[0])];
+  const Loaded& loaded = slots_[part.slot];
+  if (!part.is_dense || part.end - part.begin != n || !loaded.order.empty() || loaded.column(view)->null_count() != 0) return false;
+  window->whole[view] = MakeCell(part.slot, part.begin);
+  window->carry[view] = plan_->query.fill_latest_at ? MakeCell(part.slot, part.end - 1) : kNullCell;
+  return true;
 }
 
 // Per row of the window, the place of the column's cell; and the latest logged cell after the window.
@@ -868,16 +924,6 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   const bool sampled = is_sampled_ || n == 0;
   const auto& part_positions = window->parts_of[static_cast<size_t>(position)];
   const auto& clears = window->clears_of[static_cast<size_t>(position)];
-  if (part_positions.size() == 1 && n > 0 && clears.empty() && !sampled) {
-    const Part& part = window->parts[static_cast<size_t>(part_positions[0])];
-    const Loaded& loaded = slots_[part.slot];
-    if (part.is_dense && part.end - part.begin == n && loaded.order.empty() &&
-        loaded.column(static_cast<size_t>(position))->null_count() == 0) {
-      window->whole[static_cast<size_t>(position)] = MakeCell(part.slot, part.begin);
-      window->carry[static_cast<size_t>(position)] = fill ? MakeCell(part.slot, part.end - 1) : kNullCell;
-      return;
-    }
-  }
   auto& cells = window->cells[static_cast<size_t>(position)];
   // One more, for what lies after the last row asked for.
   cells.assign(static_cast<size_t>(n) + 1, kNullCell);
@@ -1109,6 +1155,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
   const int64_t n = end - begin;
   switch (output.kind) {
     case ScanPlan::OutputKind::kSegmentId: {
+      if (segment_ids_ != nullptr && segment_ids_->length() >= n) return segment_ids_->Slice(0, n);
       const std::string& id = segment_->segment_id;
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(n * static_cast<int64_t>(id.size())));
@@ -1120,6 +1167,14 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       return arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), n, {nullptr, std::move(offsets), std::move(data)}, 0));
     }
     case ScanPlan::OutputKind::kIndex: {
+      // Where a column is the rows of one chunk, so are the times.
+      for (const CellRef first : window.whole) {
+        if (first == kNullCell) continue;
+        const Loaded& loaded = slots_[CellSlot(first)];
+        const auto times = loaded.chunk->time_array(loaded.binding->timeline);
+        if (!times->type()->Equals(*output.field->type())) break;
+        return times->Slice(CellRow(first) + begin, n);
+      }
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
       if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);
       return arrow::MakeArray(arrow::ArrayData::Make(output.field->type(), n, {nullptr, std::move(values)}, 0));
@@ -1200,8 +1255,15 @@ int64_t SegmentScan::BatchEnd(const Window& window, int64_t begin) const {
 }
 
 // Rows [begin, end) of the window as a batch, without those that do not pass the filter; null if none does.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const Window& window, int64_t begin, int64_t end) const {
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const Window& window, int64_t begin, int64_t end) {
   const ScanPlan& plan = *plan_;
+  // Every batch has a part of the same segment ids.
+  for (const auto* outputs : {&plan.outputs, &plan.filter_outputs}) {
+    for (const ScanPlan::Output& output : *outputs) {
+      if (output.kind != ScanPlan::OutputKind::kSegmentId || (segment_ids_ != nullptr && segment_ids_->length() >= end - begin)) continue;
+      ARROW_ASSIGN_OR_RAISE(segment_ids_, MakeOutput(output, window, begin, end));
+    }
+  }
   const Window* from = &window;
   Window picked;
   std::vector<std::shared_ptr<arrow::Array>> filtered_on;
@@ -1232,7 +1294,14 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
     }
   }
   arrow::ArrayVector columns(plan.outputs.size());
-  const int threads = (end - begin) * static_cast<int64_t>(columns.size()) < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
+  // Slices are not worth a thread.
+  int64_t num_gathered = 0;
+  for (const ScanPlan::Output& output : plan.outputs) {
+    const auto view = static_cast<size_t>(output.position);
+    num_gathered += output.kind == ScanPlan::OutputKind::kOtherIndex ||
+                    (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->whole[view] == kNullCell);
+  }
+  const int threads = (end - begin) * num_gathered < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
     const ScanPlan::Output& output = plan.outputs[static_cast<size_t>(i)];
     for (size_t f = 0; f < filtered_on.size(); ++f) {

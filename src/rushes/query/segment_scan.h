@@ -55,11 +55,12 @@ class SegmentScan {
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
   arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<ChunkPtr>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
-  void CollectTimes(int64_t bound, std::vector<int64_t>* times) const;
+  void CollectTimes(int64_t bound, std::vector<int64_t>* times);
   arrow::Status BeginGroup();
   arrow::Status NextWindow();
   arrow::Status EndGroup();
   arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound);
+  bool IsWhole(int position, Window* window) const;
   void ComputeColumn(int position, Window* window) const;
   void MeasureRows(Window* window) const;
   void BeginStaticRow();
@@ -67,7 +68,7 @@ class SegmentScan {
                                                           int64_t end) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
   int64_t BatchEnd(const Window& window, int64_t begin) const;
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const Window& window, int64_t begin, int64_t end) const;
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const Window& window, int64_t begin, int64_t end);
   arrow::Status KeepCarried();
   void ReleaseChunks();
 
@@ -102,10 +103,12 @@ class SegmentScan {
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
   bool in_group_ = false;
   std::vector<int64_t> group_times_;
+  bool rows_are_those_of_chunks_ = false;  // Loaded::group_row holds
   int64_t group_bound_ = 0;
   size_t next_row_ = 0;
   std::unique_ptr<Window> window_;
   int64_t window_row_ = 0;
+  std::shared_ptr<arrow::Array> segment_ids_;  // as many as a batch had at most
 };
 
 }  // namespace rushes

@@ -52,7 +52,7 @@ class RecordingStore {
   // taken from it and added to it. IOError: the file cannot be read or was changed since; Invalid: bad bytes; both name file and byte.
   arrow::Result<std::vector<ChunkPtr>> ReadChunks(std::span<const uint32_t> chunks, ChunkCache* cache = nullptr) const;
   // The same, where `values` (one per chunk) says which components' values are needed; null: all. Of a large chunk only what lies before
-  // the end of those is read and decompressed; a chunk may have more values than asked for. Parts are not added to the cache.
+  // the end of those is read and decompressed; a chunk may have more values than asked for.
   arrow::Result<std::vector<ChunkPtr>> ReadChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
                                                   ChunkCache* cache) const;
   // Undecoded messages, in the order of `chunks`. Takes as much memory as the messages, plus at most 64 KiB between any two.

@@ -418,21 +418,27 @@ TEST_F(WrittenFile, AStaticNullHidesNothing) {
   EXPECT_FALSE(index.columns()[0].has_static);
 }
 
+ChunkPtr FindOne(ChunkCache& cache, uint64_t owner, uint32_t chunk) {
+  std::vector<ChunkPtr> out(1);
+  cache.Find(owner, std::span(&chunk, 1), {}, &out);
+  return out[0];
+}
+
 TEST(ChunkCache, KeepsToItsBudget) {
   const auto chunk = TestChunk(1, "/a", {}, {{1, {}, {{1, 2, 3}}, {}}});
   const int64_t size = chunk->byte_size();
   ChunkCache cache(size * 5);
   for (uint32_t i = 0; i < 20; ++i) {
-    cache.Insert(1, i, chunk);
+    cache.Insert(1, i, nullptr, chunk);
     EXPECT_LE(cache.size_bytes(), cache.budget_bytes());
-    cache.Find(1, 0);
+    FindOne(cache, 1, 0);
   }
-  EXPECT_NE(cache.Find(1, 0), nullptr) << "used all the time";
-  EXPECT_EQ(cache.Find(1, 1), nullptr);
-  EXPECT_NE(cache.Find(1, 19), nullptr);
-  EXPECT_EQ(cache.Find(2, 19), nullptr);
+  EXPECT_NE(FindOne(cache, 1, 0), nullptr) << "used all the time";
+  EXPECT_EQ(FindOne(cache, 1, 1), nullptr);
+  EXPECT_NE(FindOne(cache, 1, 19), nullptr);
+  EXPECT_EQ(FindOne(cache, 2, 19), nullptr);
   ChunkCache tiny(size);
-  tiny.Insert(1, 1, chunk);
+  tiny.Insert(1, 1, nullptr, chunk);
   EXPECT_EQ(tiny.size_bytes(), 0);
 }
 
