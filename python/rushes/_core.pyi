@@ -63,6 +63,8 @@ class Source:
         fill_max_age: int | None,
         fill_respects_clears: bool,
         view_decides_rows: bool,
+        include_origin_times: bool,
+        include_row_ids: bool,
     ) -> Query: ...
 
 class Connection:

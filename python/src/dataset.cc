@@ -263,7 +263,8 @@ void BindDataset(nb::module_& module) {
           [](const SourceObject& self, std::optional<std::string> index, const std::vector<std::vector<std::string>>& contents,
              std::optional<std::vector<std::string>> segments, bool include_semantically_empty_columns, bool include_tombstone_columns,
              bool fill_latest_at, const std::optional<std::map<std::string, nb::bytes>>& using_index_values,
-             std::optional<int64_t> fill_max_age, bool fill_respects_clears, bool view_decides_rows) {
+             std::optional<int64_t> fill_max_age, bool fill_respects_clears, bool view_decides_rows, bool include_origin_times,
+             bool include_row_ids) {
             Query query;
             query.index = std::move(index);
             for (const auto& expressions : contents) query.contents.Add(ContentFilter(expressions));
@@ -274,6 +275,8 @@ void BindDataset(nb::module_& module) {
             query.fill_max_age = fill_max_age;
             query.fill_respects_clears = fill_respects_clears;
             query.view_decides_rows = view_decides_rows;
+            query.include_origin_times = include_origin_times;
+            query.include_row_ids = include_row_ids;
             if (using_index_values) {
               query.using_index_values.emplace();
               for (const auto& [segment, values] : *using_index_values) (*query.using_index_values)[segment] = ToInt64s(values);
@@ -284,7 +287,8 @@ void BindDataset(nb::module_& module) {
           },
           nb::arg("index").none(), nb::arg("contents"), nb::arg("segments").none(), nb::arg("include_semantically_empty_columns"),
           nb::arg("include_tombstone_columns"), nb::arg("fill_latest_at"), nb::arg("using_index_values").none(),
-          nb::arg("fill_max_age").none(), nb::arg("fill_respects_clears"), nb::arg("view_decides_rows"));
+          nb::arg("fill_max_age").none(), nb::arg("fill_respects_clears"), nb::arg("view_decides_rows"), nb::arg("include_origin_times"),
+          nb::arg("include_row_ids"));
 }
 
 }  // namespace rushes::python

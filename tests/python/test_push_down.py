@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from datafusion import col
+from datafusion import col, lit
 from datafusion import functions as f
 from rushes._lazy import LazyDataset
 
@@ -325,3 +327,38 @@ def test_a_limit_reads_little(lazy: Callable[..., LazyDataset]) -> None:
     dataset = lazy()
     assert rr_frame(dataset).limit(10).to_arrow_table().num_rows == 10
     assert dataset.statistics.bytes_fetched < 9 * MB
+
+
+def test_times_in_duckdb_take_a_filter_before_it(tmp_path: Path) -> None:
+    """DuckDB does not push comparisons of timestamp[ns] down; the other engines do, and docs/query.md says what to write instead."""
+    sdk = pytest.importorskip("rerun")
+    with sdk.RecordingStream("rushes_tests", recording_id="clock") as stream:
+        stream.save(tmp_path / "clock.rrd")
+        for begin in range(0, 1000, 100):
+            seconds = np.arange(begin, begin + 100)
+            stream.send_columns(
+                "/a",
+                [sdk.TimeColumn("clock", timestamp=seconds.astype("datetime64[s]"))],
+                sdk.Scalars.columns(scalars=seconds.astype(float)),
+            )
+    dataset = rr.open_recordings(tmp_path / "clock.rrd", cache_bytes=0)
+    bound = pa.scalar(50 * 10**9, pa.timestamp("ns"))
+    read: dict[str, Callable[[LazyDataset], int]] = {
+        "datafusion": lambda d: rr_frame(d).filter(col("clock") < lit(bound)).count(),
+        "polars": lambda d: (
+            pl.scan_pyarrow_dataset(d)
+            .filter(pl.col("clock") < datetime(1970, 1, 1, 0, 0, 50))
+            .collect()
+            .height
+        ),
+        "pyarrow": lambda d: d.to_table(filter=pc.field("clock") < bound).num_rows,
+        "duckdb": lambda d: (
+            duckdb.from_arrow(d.scanner(filter=pc.field("clock") < bound).to_reader())
+            .aggregate("count(*)")
+            .fetchall()[0][0]
+        ),
+    }
+    for engine, count in read.items():
+        lazy = dataset.scan("clock")
+        assert count(lazy) == 50, engine
+        assert lazy.statistics.chunks_fetched == 1, engine

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from datafusion import col
 
 import rushes as rr
 
@@ -127,3 +128,39 @@ def test_rates_that_are_none(demo: rr.catalog.DatasetEntry) -> None:
         demo.reader("frame", every=5)
     with pytest.raises(ValueError, match=r"would give .* rows"):
         demo.reader("log_time", every=1)
+
+
+def test_origin_times_say_where_values_are_from(howto: rr.catalog.DatasetEntry) -> None:
+    table = filled(howto, "frame_nr", include_origin_times=True)
+    origin = f"{TEMPERATURE}@frame_nr"
+    assert table.schema.field(origin).type == table.schema.field("frame_nr").type
+    pairs = list(zip(table["frame_nr"].to_pylist(), table[origin].to_pylist(), strict=True))
+    shown = [value is not None for value in table[TEMPERATURE].to_pylist()]
+    assert [at is not None for _, at in pairs] == shown
+    assert all(at is None or at <= frame for frame, at in pairs)
+    assert any(at is not None and at < frame for frame, at in pairs)
+    # Without a fill a value is from its own row.
+    plain = howto.reader("frame_nr", include_origin_times=True).to_arrow_table()
+    for frame, at in zip(plain["frame_nr"].to_pylist(), plain[origin].to_pylist(), strict=True):
+        assert at in (None, frame)
+
+
+def test_origin_times_through_an_engine(howto: rr.catalog.DatasetEntry) -> None:
+    frame = howto.reader("frame_nr", fill_latest_at=True, include_origin_times=True)
+    origin = f"{TEMPERATURE}@frame_nr"
+    old = frame.filter(col("frame_nr") > col(f'"{origin}"')).select("frame_nr").to_arrow_table()
+    assert 0 < old.num_rows < frame.count()
+
+
+def test_row_ids_ascend(howto: rr.catalog.DatasetEntry) -> None:
+    table = howto.reader("frame_nr", include_row_ids=True).to_arrow_table()
+    assert table.schema.names[-1] == "rerun_row_id"
+    assert table.schema.field("rerun_row_id").type == pa.binary(16)
+    ids = table["rerun_row_id"].to_pylist()
+    assert None not in ids
+    assert len(set(ids)) == len(ids)
+
+
+def test_without_an_index_there_are_no_origins(howto: rr.catalog.DatasetEntry) -> None:
+    plain = howto.reader(None).schema()
+    assert howto.reader(None, include_origin_times=True, include_row_ids=True).schema() == plain

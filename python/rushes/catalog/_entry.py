@@ -269,6 +269,8 @@ class DatasetEntry(Entry):
         fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
+        include_origin_times: bool = False,
+        include_row_ids: bool = False,
         memory_budget: int | None = None,
     ) -> datafusion.DataFrame:
         """Return a dataframe of all segments, placed on a timeline; see :meth:`DatasetSelection.reader`."""
@@ -282,6 +284,8 @@ class DatasetEntry(Entry):
             fill_max_age=fill_max_age,
             fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
+            include_origin_times=include_origin_times,
+            include_row_ids=include_row_ids,
             memory_budget=memory_budget,
         )
 
@@ -300,6 +304,8 @@ class DatasetEntry(Entry):
         fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
+        include_origin_times: bool = False,
+        include_row_ids: bool = False,
         memory_budget: int | None = None,
     ) -> LazyDataset:
         """Return the dataframe as a `pyarrow.dataset.Dataset`; see :meth:`DatasetSelection.scan`."""
@@ -313,6 +319,8 @@ class DatasetEntry(Entry):
             fill_max_age=fill_max_age,
             fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
+            include_origin_times=include_origin_times,
+            include_row_ids=include_row_ids,
             memory_budget=memory_budget,
         )
 
@@ -500,6 +508,8 @@ class DatasetSelection:
         fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
+        include_origin_times: bool = False,
+        include_row_ids: bool = False,
         memory_budget: int | None = None,
     ) -> datafusion.DataFrame:
         """Return a dataframe: one row per segment and distinct value of a timeline, one column per component.
@@ -529,6 +539,11 @@ class DatasetSelection:
             show the last value again, as in the official reader.
         view_decides_rows
             Let all selected entities decide which rows there are. By default only those whose columns are used do.
+        include_origin_times
+            One more column per component column, `"column@index"`: at which index value the value shown was logged. Null where
+            nothing is shown, and for static values.
+        include_row_ids
+            One more column, `rerun_row_id` (16 bytes, ascending with time): the greatest row id of the temporal values shown.
         memory_budget
             Bytes of decoded recordings that one execution may hold. By default what the environment variable
             `RUSHES_MEMORY_BUDGET` says, or 1 GiB.
@@ -549,6 +564,8 @@ class DatasetSelection:
             fill_max_age=fill_max_age,
             fill_respects_clears=fill_respects_clears,
             view_decides_rows=view_decides_rows,
+            include_origin_times=include_origin_times,
+            include_row_ids=include_row_ids,
             memory_budget=memory_budget,
         )
         return ReaderFrame(self._dataset._client.ctx.read_table(lazy), lazy)
@@ -568,6 +585,8 @@ class DatasetSelection:
         fill_max_age: Distance | None = None,
         fill_respects_clears: bool = False,
         view_decides_rows: bool = False,
+        include_origin_times: bool = False,
+        include_row_ids: bool = False,
         memory_budget: int | None = None,
     ) -> LazyDataset:
         """Return the dataframe of :meth:`reader` as a `pyarrow.dataset.Dataset`.
@@ -607,6 +626,8 @@ class DatasetSelection:
                 fill_max_age=age,
                 fill_respects_clears=bool(fill_respects_clears),
                 view_decides_rows=bool(view_decides_rows),
+                include_origin_times=bool(include_origin_times),
+                include_row_ids=bool(include_row_ids),
             )
         except NotFoundError as error:
             if index is None or index in self._timelines():

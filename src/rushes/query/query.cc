@@ -16,6 +16,8 @@
 
 namespace rushes {
 
+std::string OriginTimeColumn(const std::string& column, const std::string& index) { return column + "@" + index; }
+
 arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchema& schema, const Query& query) {
   if (query.index && schema.FindTimeline(*query.index) == nullptr) {
     std::vector<std::string> names;
@@ -24,7 +26,27 @@ arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchem
   }
   arrow::FieldVector fields = {arrow::field(kSegmentIdColumn, arrow::utf8(), /*nullable=*/false)};
   for (const Timeline& timeline : schema.timelines()) fields.push_back(IndexField(timeline));
-  for (const int at : ColumnsInView(schema, query)) fields.push_back(ComponentField(schema.columns()[static_cast<size_t>(at)]));
+  const std::vector<int> view = ColumnsInView(schema, query);
+  for (const int at : view) fields.push_back(ComponentField(schema.columns()[static_cast<size_t>(at)]));
+  const size_t num_plain = fields.size();
+  if (query.index && query.include_origin_times) {
+    for (const int at : view) {
+      const ComponentColumn& column = schema.columns()[static_cast<size_t>(at)];
+      if (column.is_static) continue;
+      fields.push_back(arrow::field(OriginTimeColumn(column.name(), *query.index), ArrowType(schema.FindTimeline(*query.index)->type),
+                                    /*nullable=*/true));
+    }
+  }
+  if (query.index && query.include_row_ids) {
+    fields.push_back(arrow::field(kRowIdColumn, arrow::fixed_size_binary(RowId::kNumBytes), /*nullable=*/true));
+  }
+  for (size_t i = num_plain; i < fields.size(); ++i) {
+    for (size_t k = 0; k < num_plain; ++k) {
+      if (fields[k]->name() == fields[i]->name()) {
+        return arrow::Status::Invalid("the dataset has a column '", fields[i]->name(), "' already, the name of one that was asked for");
+      }
+    }
+  }
   return arrow::schema(std::move(fields), schema.ToArrow()->metadata());
 }
 

@@ -21,6 +21,11 @@ namespace rushes {
 // The segment id column of every dataframe: Utf8, not null.
 inline constexpr char kSegmentIdColumn[] = "rerun_segment_id";
 
+// The row id column that a query can ask for: FixedSizeBinary(16), nullable.
+inline constexpr char kRowIdColumn[] = "rerun_row_id";
+// Name of the column that says when the value of a component column was logged: `column@index`.
+std::string OriginTimeColumn(const std::string& column, const std::string& index);
+
 // What to read: a value. The rules are in docs/query.md.
 struct Query {
   // The timeline that rows are placed on; nullopt: only static data, one row per segment that has any.
@@ -40,6 +45,11 @@ struct Query {
   bool fill_respects_clears = false;
   // Rows at exactly these index values, per segment id, in place of those of the data. Values are unique; any order.
   std::optional<std::map<std::string, std::vector<int64_t>>> using_index_values;
+  // With an index: one more column per component column that is not static anywhere, of the index's type: the index value of the row in
+  // which the value shown was logged, which is earlier than that of the row where it is filled. Null where nothing is shown.
+  bool include_origin_times = false;
+  // With an index: the column kRowIdColumn, the greatest row id of the temporal values shown in a row.
+  bool include_row_ids = false;
   // Rows come from all columns in view, whatever is projected. Otherwise, without fill, the entities whose component columns are
   // projected or filtered on decide the rows, unless all of those are static or there are none.
   bool view_decides_rows = false;
@@ -73,7 +83,8 @@ struct ScanOptions {
 };
 
 // The schema of the dataframe that `query` gives over a dataset with `schema`: `rerun_segment_id`, all timelines, the component columns
-// in view, in schema order. KeyError "Index '…' does not exist in the dataset." for an unknown index.
+// in view, in schema order; then their origin times, then row ids, if asked for. Invalid if two columns would have one name. KeyError
+// "Index '…' does not exist in the dataset." for an unknown index.
 arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchema& schema, const Query& query);
 
 // A planned query over one dataset. Immutable, thread safe; may be executed many times, at the same time, each time over the chunks that

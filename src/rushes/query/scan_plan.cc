@@ -67,6 +67,10 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
     plan->view_index[column.entity][column.descriptor.component] = static_cast<int>(plan->view.size());
     plan->view.push_back({column, false, true});
   }
+  std::vector<int> origin_of;  // columns in view with an origin time
+  for (size_t i = 0; i < plan->view.size(); ++i) {
+    if (!plan->view[i].column.is_static) origin_of.push_back(static_cast<int>(i));
+  }
   std::unordered_map<std::string, int> by_name;
   for (int i = 0; i < query_schema->num_fields(); ++i) by_name.emplace(query_schema->field(i)->name(), i);
 
@@ -90,8 +94,17 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
       if (known == plan->other_timelines.end()) plan->other_timelines.push_back(timeline);
       return output;
     }
+    if (name == kRowIdColumn && query.index && query.include_row_ids) {
+      output.kind = OutputKind::kRowId;
+      plan->has_row_ids = true;
+      return output;
+    }
     output.kind = OutputKind::kComponent;
     output.position = at - 1 - static_cast<int>(num_timelines);
+    if (static_cast<size_t>(output.position) >= plan->view.size()) {
+      output.kind = OutputKind::kOriginTime;
+      output.position = origin_of[static_cast<size_t>(output.position) - plan->view.size()];
+    }
     plan->view[static_cast<size_t>(output.position)].is_needed = true;
     return output;
   };
@@ -141,9 +154,8 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
       if (!column.is_static && plan->filter->bounds().not_null.contains(column.name())) plan->not_null.push_back(static_cast<int>(i));
     }
   }
-  // Values of other timelines come from every cell of a row.
   plan->only_needed_make_rows =
-      plan->other_timelines.empty() && query.index && (query.using_index_values.has_value() || !plan->not_null.empty());
+      !plan->needs_every_cell() && query.index && (query.using_index_values.has_value() || !plan->not_null.empty());
   for (ViewColumn& column : plan->view) {
     column.has_rows &= column.is_needed || !plan->only_needed_make_rows;
   }

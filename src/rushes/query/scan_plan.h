@@ -18,10 +18,10 @@ namespace rushes {
 
 // Immutable, shared by all segments of a scan.
 struct ScanPlan {
-  enum class OutputKind { kSegmentId, kIndex, kOtherIndex, kComponent };
+  enum class OutputKind { kSegmentId, kIndex, kOtherIndex, kComponent, kOriginTime, kRowId };
   struct Output {
     OutputKind kind;
-    int position = 0;  // in `other_timelines` (kOtherIndex) or `view` (kComponent)
+    int position = 0;  // in `other_timelines` (kOtherIndex) or `view` (kComponent, kOriginTime)
     std::shared_ptr<arrow::Field> field;
   };
   // A component column in view.
@@ -40,6 +40,9 @@ struct ScanPlan {
   std::unordered_map<EntityPath, std::unordered_map<std::string, int>> view_index;
   // Timelines but the index whose columns are needed.
   std::vector<Timeline> other_timelines;
+  bool has_row_ids = false;
+  // Every cell of a row counts, not only those of needed columns: for its times on other timelines, for its row id.
+  bool needs_every_cell() const { return has_row_ids || !other_timelines.empty(); }
   std::vector<Output> outputs;         // columns of the result
   std::vector<Output> filter_outputs;  // columns the filter reads
   std::shared_ptr<arrow::Schema> schema;

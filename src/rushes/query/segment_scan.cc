@@ -289,8 +289,7 @@ ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
     all_rows_count |= is_complete;
     all_complete &= is_complete || column.is_needed;
   }
-  // Every cell of a row has a say in its times on other timelines.
-  if (!has_others || !all_rows_count || (!plan.other_timelines.empty() && !all_complete)) return nullptr;
+  if (!has_others || !all_rows_count || (plan.needs_every_cell() && !all_complete)) return nullptr;
   return needs->second.values;
 }
 
@@ -810,7 +809,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
   window.carry.resize(columns_.size(), kNullCell);
   window.whole.resize(columns_.size(), kNullCell);
 
-  const bool needs_all = !plan.other_timelines.empty();
+  const bool needs_all = plan.needs_every_cell();
   const auto is_computed = [&](size_t view) {
     const Column& column = columns_[view];
     return column.has_rows && column.static_cell == kNullCell && (needs_all || column.is_needed);
@@ -1150,6 +1149,66 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(values)}, nulls));
 }
 
+// When the values shown were logged.
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOriginTimes(const ScanPlan::Output& output, const Window& window,
+                                                                          int64_t begin, int64_t end) const {
+  const int64_t n = end - begin;
+  const size_t view = static_cast<size_t>(output.position);
+  const auto& type = output.field->type();
+  if (columns_[view].static_cell != kNullCell || !window.is_known(view)) return arrow::MakeArrayOfNull(type, n);
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
+  auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
+  std::shared_ptr<arrow::Buffer> validity;
+  int64_t nulls = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const CellRef cell = window.cell(view, begin + i);
+    if (cell != kNullCell) {
+      const Loaded& loaded = slots_[CellSlot(cell)];
+      out[i] = loaded.chunk->times(loaded.binding->timeline)[CellRow(cell)];
+      continue;
+    }
+    if (validity == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateBitmap(n));
+      arrow::bit_util::SetBitsTo(validity->mutable_data(), 0, n, true);
+    }
+    arrow::bit_util::ClearBit(validity->mutable_data(), i);
+    out[i] = 0;
+    ++nulls;
+  }
+  return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(values)}, nulls));
+}
+
+// The greatest row id of the temporal values shown in each row.
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeRowIds(const Window& window, int64_t begin, int64_t end) const {
+  const int64_t n = end - begin;
+  std::vector<const uint8_t*> greatest(static_cast<size_t>(n), nullptr);
+  for (size_t view = 0; view < window.cells.size(); ++view) {
+    if (!window.is_known(view)) continue;
+    for (int64_t i = 0; i < n; ++i) {
+      const CellRef cell = window.cell(view, begin + i);
+      if (cell == kNullCell) continue;
+      const uint8_t* const id = slots_[CellSlot(cell)].chunk->row_id_bytes() + CellRow(cell) * RowId::kNumBytes;
+      const uint8_t*& known = greatest[static_cast<size_t>(i)];
+      if (known == nullptr || std::memcmp(id, known, RowId::kNumBytes) > 0) known = id;
+    }
+  }
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * RowId::kNumBytes));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> validity, arrow::AllocateEmptyBitmap(n));
+  int64_t nulls = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    uint8_t* const to = values->mutable_data() + i * RowId::kNumBytes;
+    if (const uint8_t* const id = greatest[static_cast<size_t>(i)]; id != nullptr) {
+      std::memcpy(to, id, RowId::kNumBytes);
+      arrow::bit_util::SetBit(validity->mutable_data(), i);
+    } else {
+      std::memset(to, 0, RowId::kNumBytes);
+      ++nulls;
+    }
+  }
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(arrow::fixed_size_binary(RowId::kNumBytes), n, {std::move(validity), std::move(values)}, nulls));
+}
+
 arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
                                                                      int64_t end) const {
   const int64_t n = end - begin;
@@ -1182,6 +1241,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
     case ScanPlan::OutputKind::kOtherIndex:
       if (!plan_->query.index) return arrow::MakeArrayOfNull(output.field->type(), n);
       return MakeOtherIndex(output.position, window, begin, end);
+    case ScanPlan::OutputKind::kOriginTime:
+      return MakeOriginTimes(output, window, begin, end);
+    case ScanPlan::OutputKind::kRowId:
+      return MakeRowIds(window, begin, end);
     case ScanPlan::OutputKind::kComponent: {
       const size_t view = static_cast<size_t>(output.position);
       const Column& column = columns_[view];
@@ -1298,7 +1361,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
   int64_t num_gathered = 0;
   for (const ScanPlan::Output& output : plan.outputs) {
     const auto view = static_cast<size_t>(output.position);
-    num_gathered += output.kind == ScanPlan::OutputKind::kOtherIndex ||
+    num_gathered += output.kind == ScanPlan::OutputKind::kOtherIndex || output.kind == ScanPlan::OutputKind::kOriginTime ||
+                    output.kind == ScanPlan::OutputKind::kRowId ||
                     (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->whole[view] == kNullCell);
   }
   const int threads = (end - begin) * num_gathered < 16384 && window.row_bytes.empty() ? 1 : max_threads_;

@@ -67,6 +67,9 @@ class SegmentScan {
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
                                                           int64_t end) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeOriginTimes(const ScanPlan::Output& output, const Window& window, int64_t begin,
+                                                               int64_t end) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeRowIds(const Window& window, int64_t begin, int64_t end) const;
   int64_t BatchEnd(const Window& window, int64_t begin) const;
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const Window& window, int64_t begin, int64_t end);
   arrow::Status KeepCarried();

@@ -106,7 +106,8 @@ arrow::Result<std::shared_ptr<arrow::Table>> NaiveQuery(const std::vector<Memory
     size_t count = 0;
     bool all_static = true;
     for (const ComponentColumn& column : view) {
-      if (!named.contains(column.name())) continue;
+      // Who asks when a value was logged asks for the value.
+      if (!named.contains(column.name()) && !(query.include_origin_times && named.contains(column.name() + "@" + *query.index))) continue;
       ++count;
       all_static &= column.is_static;
       entities.insert(column.entity);
@@ -262,6 +263,27 @@ arrow::Result<std::shared_ptr<arrow::Table>> NaiveQuery(const std::vector<Memory
           time = row.index;
         } else if (const auto it = row.others.find(timeline); it != row.others.end()) {
           time = it->second;
+        }
+        if (!time) {
+          ARROW_RETURN_NOT_OK(builder->AppendNull());
+        } else {
+          ARROW_ASSIGN_OR_RAISE(const auto scalar, arrow::MakeScalar(*time)->CastTo(field->type()));
+          ARROW_RETURN_NOT_OK(builder->AppendScalar(*scalar));
+        }
+      } else if (field->name() == "rerun_row_id") {
+        std::optional<RowId> greatest;
+        for (size_t v = 0; v < view.size(); ++v) {
+          const bool is_temporal = row.cells[v] && !row.cells[v]->times.empty();
+          if (is_temporal && (!greatest || row.cells[v]->row_id > *greatest)) greatest = row.cells[v]->row_id;
+        }
+        auto& ids = static_cast<arrow::FixedSizeBinaryBuilder&>(*builder);
+        const auto bytes = greatest.value_or(RowId()).bytes();
+        ARROW_RETURN_NOT_OK(greatest ? ids.Append(bytes.data()) : ids.AppendNull());
+      } else if (f > num_timelines + static_cast<int>(view.size())) {
+        std::optional<int64_t> time;
+        for (size_t v = 0; v < view.size(); ++v) {
+          const bool is_temporal = row.cells[v] && !row.cells[v]->times.empty();
+          if (field->name() == view[v].name() + "@" + *query.index && is_temporal) time = row.cells[v]->time;
         }
         if (!time) {
           ARROW_RETURN_NOT_OK(builder->AppendNull());

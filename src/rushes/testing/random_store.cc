@@ -193,6 +193,8 @@ RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<Me
   if (Chance(random, 20)) query.fill_max_age = Pick(random, 6);
   query.fill_respects_clears = Chance(random, 30);
   query.view_decides_rows = Chance(random, 20);
+  query.include_origin_times = Chance(random, 20);
+  query.include_row_ids = Chance(random, 15);
   if (Chance(random, 20)) {
     query.using_index_values.emplace();
     for (const MemorySegment& segment : segments) {
@@ -270,6 +272,8 @@ std::string RandomRequest::ToString() const {
   if (query.fill_max_age) out += " max_age=" + std::to_string(*query.fill_max_age);
   if (query.fill_respects_clears) out += " respects_clears";
   if (query.view_decides_rows) out += " view_decides_rows";
+  if (query.include_origin_times) out += " origin_times";
+  if (query.include_row_ids) out += " row_ids";
   if (query.include_semantically_empty_columns) out += " include_empty";
   if (query.include_tombstone_columns) out += " include_tombstones";
   if (query.segments) {
