@@ -24,7 +24,7 @@ import pyarrow.dataset as pds
 import pyarrow.fs
 
 from . import _core
-from ._errors import NotFoundError, nearest
+from ._errors import nearest
 from ._progress import DELAY_S, _is_terminal
 
 SEGMENT_ID = "rerun_segment_id"
@@ -76,12 +76,7 @@ class Query:
             sql_filter_semantics=sql,
             memory_budget=self._memory_budget,
         )
-        try:
-            reader = pa.RecordBatchReader.from_stream(scan)
-        except NotFoundError as error:
-            if str(error).startswith("Column"):  # one that the filter names
-                raise ValueError(str(error)) from None
-            raise
+        reader = pa.RecordBatchReader.from_stream(scan)
         relabel = not reader.schema.equals(projected, check_metadata=True)
         progress = _ScanProgress(self._segments) if _is_terminal() else None
         try:

@@ -261,7 +261,7 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
     if (!path.ok()) return path.status();
     if (path->empty()) {
       const std::string name = ref.IsName() ? *ref.name() : ref.ToString();
-      return arrow::Status::KeyError("Column '", name, "' does not exist.", DidYouMean(name, schema.field_names()));
+      return arrow::Status::Invalid("Column '", name, "' does not exist.", DidYouMean(name, schema.field_names()));
     }
     used.insert(path->indices()[0]);
   }
