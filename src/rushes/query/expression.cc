@@ -214,7 +214,7 @@ bool IsList(const arrow::DataType& type) {
 arrow::Result<cp::Expression> RowFilter::Rewrite(const cp::Expression& expression, const arrow::Schema& schema, bool sql_semantics) {
   const cp::Expression::Call* call = expression.call();
   if (call == nullptr) return expression;
-  if (call->function_name == "equal" || call->function_name == "not_equal") {
+  if ((call->function_name == "equal" || call->function_name == "not_equal") && call->arguments.size() == 2) {
     const bool flipped = call->arguments[0].literal() != nullptr;
     const arrow::FieldRef* ref = call->arguments[flipped ? 1 : 0].field_ref();
     const arrow::Datum* literal = call->arguments[flipped ? 0 : 1].literal();
