@@ -92,7 +92,7 @@ def to_distance(value: object, name: str, is_sequence: bool) -> int:
         elif np.isnat(value):
             raise ValueError(f"{name} must not be NaT")
         else:
-            result = int(value.astype("timedelta64[ns]").astype(np.int64))
+            result = _nanoseconds(value, name)
     elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         result = int(value)
     else:
@@ -100,3 +100,29 @@ def to_distance(value: object, name: str, is_sequence: bool) -> int:
     if not 0 <= result <= np.iinfo(np.int64).max:
         raise ValueError(f"{name} must be between 0 and 2^63 - 1, got {value}")
     return result
+
+
+# Nanoseconds in one step of a unit; finer units have fewer than one.
+_UNIT_NS = {
+    "W": 604_800 * 10**9,
+    "D": 86_400 * 10**9,
+    "h": 3_600 * 10**9,
+    "m": 60 * 10**9,
+    "s": 10**9,
+    "ms": 10**6,
+    "us": 10**3,
+    "ns": 1,
+    "generic": 1,
+}
+_UNIT_PER_NS = {"ps": 10**3, "fs": 10**6, "as": 10**9}
+
+
+def _nanoseconds(value: np.timedelta64, name: str) -> int:
+    """The whole nanoseconds of a distance; numpy's own conversion overflows without a word."""
+    unit, steps = np.datetime_data(value.dtype)
+    count = int(value.astype(np.int64)) * steps
+    if unit in _UNIT_NS:
+        return count * _UNIT_NS[unit]
+    if unit in _UNIT_PER_NS:
+        return count // _UNIT_PER_NS[unit]
+    raise ValueError(f"{name} must be a time of certain length, got {value}")

@@ -25,7 +25,7 @@ import pyarrow.dataset as pds
 import pyarrow.fs
 
 from . import _core
-from ._errors import NotFoundError, nearest
+from ._errors import nearest
 from ._progress import DELAY_S, _is_terminal
 
 SEGMENT_ID = "rerun_segment_id"
@@ -104,12 +104,7 @@ class Query:
             memory_budget=self._memory_budget,
             limit=limit,
         )
-        try:
-            reader = pa.RecordBatchReader.from_stream(scan)
-        except NotFoundError as error:
-            if str(error).startswith("Column"):  # one that the filter names
-                raise ValueError(str(error)) from None
-            raise
+        reader = pa.RecordBatchReader.from_stream(scan)
         relabel = not reader.schema.equals(projected, check_metadata=True)
         progress = _ScanProgress(self._segments) if _is_terminal() else None
         try:

@@ -12,6 +12,7 @@ namespace rushes::python {
 void BindServer(nanobind::module_& module);
 void BindConnection(nanobind::module_& module);
 void BindDataset(nanobind::module_& module);
+void BindText(nanobind::module_& module);
 
 // A connection as Python holds it.
 struct ConnectionObject {

@@ -14,6 +14,7 @@ NB_MODULE(_core, module) {
   rushes::python::BindBlocking(module);
   rushes::python::BindArrowObjects(module);
   rushes::python::BindDataset(module);
+  rushes::python::BindText(module);
   rushes::python::BindConnection(module);
   rushes::python::BindServer(module);
 }

@@ -1,5 +1,6 @@
 """The cases of tests/cases through the package: recordings written by the official SDK, read embedded and over the network,
-by pyarrow and by DataFusion. tests/cases/README.md has the format; the C++ tests run the same files on the engine alone."""
+by pyarrow and by DataFusion. tests/cases/README.md has the format; the C++ tests run the same files on the engine alone.
+So are the examples of docs/query.md, read from the page."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from datafusion import functions as f
 import rushes as rr
 
 FOLDER = Path(__file__).resolve().parents[1] / "cases"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "query.md"
 NOT_TIMELINES = {"segment", "layer", "chunk", "entity", "row", "cells"}
 TYPES = {
     "null": pa.null(),
@@ -113,6 +115,69 @@ def read_cases() -> list[Case]:
             else:
                 case.queries[-1].options.append(line)
     return cases
+
+
+def read_page() -> list[Case]:
+    """The examples of docs/query.md: what was logged on the left, then one table per query, each under its title."""
+    cases = []
+    text = PAGE.read_text()
+    for block in re.finditer(r"^```text\n(logged .*?)^```", text, re.MULTILINE | re.DOTALL):
+        titles, *lines = block[1].rstrip("\n").split("\n")
+        starts = [match.start() for match in re.finditer(r"(?<=  )\S|^\S", titles)]
+        tables = []
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            rows = [re.split(r"\s{2,}", line[start:end].strip()) for line in lines]
+            tables.append(Table(rows[0], [row for row in rows[1:] if row != [""]]))
+        line_number = text[: block.start()].count("\n") + 2
+        case = Case(PAGE.name, f"line {line_number}", tables[0])
+        # Where chunks are cut never shows: each row is one.
+        case.data.header.append("chunk")
+        for number, row in enumerate(case.data.rows):
+            row.append(f"c{number}")
+        options: list[str] = []
+        for start, end, table in zip(starts[1:], [*starts[2:], None], tables[1:], strict=True):
+            options = options_of(titles[start:end].strip(), options)
+            table.header = [
+                "rerun_segment_id" if name == "segment" else name for name in table.header
+            ]
+            case.queries.append(CaseQuery(line_number, options, table))
+        cases.append(case)
+    return cases
+
+
+def options_of(title: str, before: list[str]) -> list[str]:
+    """The query that a title of the page stands for; `before`: that of the table on the left."""
+    options = ["index frame"]
+    for part in re.split(r", (?![^{]*})", title):
+        if part == "the same":
+            options = list(before)
+        elif part in ("view_decides_rows", "fill") and title == part:
+            # Of the columns of the first table beside it.
+            columns = next(line for line in before if line.startswith("columns"))
+            options += [columns, part.replace("_", " ")]
+        elif part == "with semantically empty columns":
+            options.append("include empty columns")
+        elif part == "fill":
+            options.append("fill")
+        elif match := re.fullmatch(r"(\d+) <= frame <= (\d+)", part):
+            options.append(f"filter (and (>= frame {match[1]}) (<= frame {match[2]}))")
+        elif part.startswith("{"):
+            for segment, values in json.loads(part).items():
+                options.append(f"values of {segment}: {' '.join(map(str, values))}")
+        elif part.startswith("/") or part == "frame":
+            known = [line for line in options if line.startswith("columns")]
+            options = [line for line in options if line not in known]
+            options.append(f"{known[0]}, {part}" if known else f"columns {part}")
+        elif part != "index frame":
+            raise AssertionError(f"what does {title!r} ask for?")
+    return options
+
+
+def test_the_page_has_examples() -> None:
+    cases = read_page()
+    assert len(cases) >= 8
+    assert all(case.data.rows and case.queries for case in cases)
+    assert sum(len(case.queries) for case in cases) >= 15
 
 
 # --- recordings
@@ -391,7 +456,7 @@ def judge(table: pa.Table, query: CaseQuery, all_columns: bool) -> None:
         assert column.equals(expected), f"column {name}: {column.to_pylist()} instead of {values}"
 
 
-@pytest.mark.parametrize("case", read_cases(), ids=str)
+@pytest.mark.parametrize("case", [*read_cases(), *read_page()], ids=str)
 def test_case(case: Case, serve: Serve) -> None:
     assert case.queries
     try:
@@ -404,9 +469,7 @@ def test_case(case: Case, serve: Serve) -> None:
         for dataset in datasets:
             for engine in (by_pyarrow, by_datafusion):
                 call = read_call(query, dataset)
-                where = (
-                    f"tests/cases/{case.file}:{query.line} {engine.__name__} {dataset.catalog.url}"
-                )
+                where = f"{case.file}:{query.line} {engine.__name__} {dataset.catalog.url}"
                 if query.fails is not None:
                     with pytest.raises(Exception, match=re.escape(query.fails)):
                         engine(call)

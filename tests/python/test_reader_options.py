@@ -164,3 +164,39 @@ def test_row_ids_ascend(howto: rr.catalog.DatasetEntry) -> None:
 def test_without_an_index_there_are_no_origins(howto: rr.catalog.DatasetEntry) -> None:
     plain = howto.reader(None).schema()
     assert howto.reader(None, include_origin_times=True, include_row_ids=True).schema() == plain
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.timedelta64(400, "D") * 365,
+        np.timedelta64(2**62, "s"),
+        np.timedelta64(2**40, "W"),
+        np.timedelta64(2**55, "us"),
+    ],
+)
+def test_distances_beyond_64_bits_are_refused(
+    demo: rr.catalog.DatasetEntry, value: np.timedelta64
+) -> None:
+    with pytest.raises(ValueError, match=r"every must be between 0 and 2\^63 - 1"):
+        demo.reader("sim_time", every=value)
+    with pytest.raises(ValueError, match=r"fill_max_age must be between 0 and 2\^63 - 1"):
+        demo.reader("sim_time", fill_latest_at=True, fill_max_age=value)
+
+
+def test_distances_of_every_unit_of_numpy(demo: rr.catalog.DatasetEntry) -> None:
+    wanted = demo.scan("sim_time", every=timedelta(seconds=1)).to_table()
+    for value in (
+        np.timedelta64(1, "s"),
+        np.timedelta64(1000, "ms"),
+        np.timedelta64(10**6, "us"),
+        np.timedelta64(10**9, "ns"),
+        np.timedelta64(10**12 + 999, "ps"),
+        np.timedelta64(4, "250ms"),
+        np.timedelta64(10**9),
+    ):
+        assert demo.scan("sim_time", every=value).to_table().equals(wanted), value
+    assert demo.scan("sim_time", every=np.timedelta64(1, "W")).count_rows() == 3
+    for value in (np.timedelta64(1, "M"), np.timedelta64(1, "Y")):
+        with pytest.raises(ValueError, match="every must be a time of certain length"):
+            demo.reader("sim_time", every=value)

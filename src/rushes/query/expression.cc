@@ -212,9 +212,16 @@ bool IsList(const arrow::DataType& type) {
 }  // namespace
 
 arrow::Result<cp::Expression> RowFilter::Rewrite(const cp::Expression& expression, const arrow::Schema& schema, bool sql_semantics) {
+  if (const arrow::FieldRef* ref = expression.field_ref(); ref != nullptr && !ref->IsName()) {
+    // Positions are those of the whole dataframe, and the filter sees fewer columns: the first step becomes a name.
+    ARROW_ASSIGN_OR_RAISE(const arrow::FieldPath path, ref->FindOne(schema));
+    std::vector<arrow::FieldRef> steps = {arrow::FieldRef(schema.field(path[0])->name())};
+    for (size_t i = 1; i < path.indices().size(); ++i) steps.emplace_back(path[i]);
+    return cp::field_ref(arrow::FieldRef(std::move(steps)));
+  }
   const cp::Expression::Call* call = expression.call();
   if (call == nullptr) return expression;
-  if (call->function_name == "equal" || call->function_name == "not_equal") {
+  if ((call->function_name == "equal" || call->function_name == "not_equal") && call->arguments.size() == 2) {
     const bool flipped = call->arguments[0].literal() != nullptr;
     const arrow::FieldRef* ref = call->arguments[flipped ? 1 : 0].field_ref();
     const arrow::Datum* literal = call->arguments[flipped ? 0 : 1].literal();
@@ -304,7 +311,7 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
     if (!path.ok()) return path.status();
     if (path->empty()) {
       const std::string name = ref.IsName() ? *ref.name() : ref.ToString();
-      return arrow::Status::KeyError("Column '", name, "' does not exist.", DidYouMean(name, schema.field_names()));
+      return arrow::Status::Invalid("Column '", name, "' does not exist.", DidYouMean(name, schema.field_names()));
     }
     used.insert(path->indices()[0]);
   }

@@ -30,7 +30,7 @@ struct FilterBounds {
 // A filter made ready for the rows of one scan. Immutable, thread safe.
 class RowFilter {
  public:
-  // `schema`: all columns of the dataframe. KeyError for unknown columns, TypeError or Invalid for what does not compare.
+  // `schema`: all columns of the dataframe. Invalid for unknown columns, TypeError or Invalid for what does not compare.
   // `sql_semantics`: `is_in` gives null for null and a list with NaN equals itself, as SQL has it.
   static arrow::Result<std::shared_ptr<const RowFilter>> Make(const arrow::compute::Expression& filter, const arrow::Schema& schema,
                                                               const std::optional<std::string>& index, bool sql_semantics);

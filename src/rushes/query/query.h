@@ -102,7 +102,7 @@ class PreparedQuery {
   // Starts a scan. `columns`: names to return, in order, or nullopt for all; empty gives batches with a row count and no columns.
   // `filter` is applied exactly and completely; it may use columns that are not returned. Segments come in byte order of their ids,
   // rows by index. The reader's methods must be called from one thread at a time; dropping it cancels the scan and joins its tasks.
-  // Planning errors (unknown columns: KeyError) are returned here, those of execution by ReadNext.
+  // Planning errors (KeyError for unknown columns, Invalid for those of a filter) are returned here, those of execution by ReadNext.
   arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> Scan(std::optional<std::vector<std::string>> columns = std::nullopt,
                                                                 std::optional<arrow::compute::Expression> filter = std::nullopt,
                                                                 const ScanOptions& options = {}) const;

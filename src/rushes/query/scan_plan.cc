@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "rushes/query/nearest.h"
@@ -55,8 +56,9 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   if (options.memory_budget <= 0) {
     ARROW_ASSIGN_OR_RAISE(plan->options.memory_budget, DefaultMemoryBudget());
   }
-  plan->options.max_batch_rows = std::max<int64_t>(1, options.max_batch_rows);
-  plan->options.max_batch_bytes = std::max<int64_t>(1, options.max_batch_bytes);
+  // Rows of a batch are counted in 32 bits; sums with bytes stay far from 64.
+  plan->options.max_batch_rows = std::clamp<int64_t>(options.max_batch_rows, 1, std::numeric_limits<int32_t>::max());
+  plan->options.max_batch_bytes = std::clamp<int64_t>(options.max_batch_bytes, 1, int64_t{1} << 60);
   plan->dataset_schema = std::move(dataset_schema);
   const DatasetSchema& schema = *plan->dataset_schema;
 
