@@ -5,10 +5,10 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 PYTHON_IN_TREE := .venv/bin/python
 CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h' 'tests/*.cc' 'python/*.h' 'python/*.cc' \
-	'examples/*.cc' 'benchmarks/*.cc'
+	'examples/*.cc' 'benchmarks/*.h' 'benchmarks/*.cc'
 PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
 
-.PHONY: help setup setup-test setup-lint configure module build demo test bench wheel format lint tidy asan tsan soak fuzz clean
+.PHONY: help setup setup-test setup-lint configure module build demo test bench-tools bench wheel format lint tidy asan tsan soak fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,11 @@ demo: module ## the how-to on the committed recordings
 test: setup-test ## everything that must pass: C++, Python, interop with the official SDK, the wheel
 	@$(PYTHON_IN_TREE) tools/run_tests.py --jobs $(JOBS)
 
-bench: setup-test build ## ours and the official reader on the same recordings, with ratios
+# What the benchmarks run beside the package; not part of a plain build.
+bench-tools: configure
+	@cmake --build build/release -j $(JOBS) --target bench_tools
+
+bench: setup-test module bench-tools ## ours and the official engine and server on the same recordings, with ratios
 	$(PYTHON_IN_TREE) benchmarks/run.py $(BENCH_ARGS)
 
 wheel: setup-test ## a wheel that needs no Debian package, into dist/
