@@ -8,7 +8,8 @@ CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h'
 	'examples/*.cc' 'benchmarks/*.h' 'benchmarks/*.cc'
 PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
 
-.PHONY: help setup setup-test setup-lint configure module build demo test bench-tools bench wheel format lint tidy asan tsan soak fuzz clean
+.PHONY: help setup setup-test setup-lint setup-profile configure module build demo test bench-tools bench scaling profile \
+	micro performance wheel format lint tidy asan tsan soak fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +20,8 @@ setup-test:
 	@tools/setup.sh test
 setup-lint:
 	@tools/setup.sh lint
+setup-profile:
+	@tools/setup.sh profile
 
 configure: setup
 	@[ -e build/release/build.ninja ] || cmake --preset release
@@ -43,6 +46,23 @@ bench-tools: configure
 
 bench: setup-test module bench-tools ## ours and the official engine and server on the same recordings, with ratios
 	$(PYTHON_IN_TREE) benchmarks/run.py $(BENCH_ARGS)
+
+# These write their parts of docs/performance.md; with arguments of your own in SCALING_ARGS and so on they only print.
+scaling: setup-test module bench-tools ## how time grows with rows, columns, segments …; writes docs/performance.md
+	$(PYTHON_IN_TREE) benchmarks/scaling.py $(or $(SCALING_ARGS),--write)
+
+profile: setup-profile module ## the top symbols of each benchmark case, by perf; writes docs/performance.md
+	$(PYTHON_IN_TREE) benchmarks/profiling.py $(or $(PROFILE_ARGS),--write)
+
+micro: configure ## the stages of a scan beside the bandwidth of memory; writes docs/performance.md
+	@cmake --build build/release -j $(JOBS) --target rushes_micro_benchmark
+	$(PYTHON_IN_TREE) benchmarks/micro.py $(or $(MICRO_ARGS),--write)
+
+performance: ## bench, scaling, profile and micro, one after another: all of docs/performance.md
+	@$(MAKE) bench BENCH_ARGS="--no-check $(BENCH_ARGS)"
+	@$(MAKE) scaling
+	@$(MAKE) profile
+	@$(MAKE) micro
 
 wheel: setup-test ## a wheel that needs no Debian package, into dist/
 	@tools/make_wheel.sh

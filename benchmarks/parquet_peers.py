@@ -139,7 +139,9 @@ def asof_child(recordings: str, filled_path: str, index: str, repeat: int) -> No
     for name in names:
         wanted = filled[name].combine_chunks()
         found = frame[name].to_arrow()
-        if not pc.equal(wanted.is_valid(), found.is_valid()).to_numpy(False).all() or not wanted.flatten().equals(found.drop_null()):
+        if not pc.equal(wanted.is_valid(), found.is_valid()).to_numpy(
+            False
+        ).all() or not wanted.flatten().equals(found.drop_null()):
             different += 1
     finish_child(
         {"seconds": seconds, "rows": frame.height, "signals": len(signals), "different": different}
