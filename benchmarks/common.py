@@ -17,6 +17,7 @@ DATA = BUILD / "bench-data"
 ENGINES = ["ours", "official"]
 NAMES = {"ours": "Rushes", "official": "Official"}
 OFFICIAL_VERSION = "0.41.0"
+_load_at_start = os.getloadavg()[0]
 
 
 def program(name: str) -> Path:
@@ -72,6 +73,7 @@ def finish_child(result: dict) -> None:
 
 
 def machine_words() -> str:
+    """Cores and processor, and a warning if the machine had other work when this process began."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -80,7 +82,10 @@ def machine_words() -> str:
         ),
         platform.machine(),
     )
-    return f"{os.cpu_count()} cores of {model}"
+    words = f"{os.cpu_count()} cores of {model}"
+    if _load_at_start > 0.5 * (os.cpu_count() or 1):
+        words += f", beside other work (load {_load_at_start:.1f})"
+    return words
 
 
 def milliseconds(seconds: float | None) -> str:

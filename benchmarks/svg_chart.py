@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 32, 40, 48
 COLOURS = ["#1f6fb2", "#d1711c", "#3b8f4a", "#8a4fa3"]
 
 
@@ -18,11 +18,11 @@ class Series:
 
 
 def short(value: float) -> str:
-    """A label for an axis: 250, 20k, 1M, 0.5."""
+    """A label for an axis: 0.5, 250, 1,024, 20k, 1M."""
     for size, letter in [(1e9, "G"), (1e6, "M"), (1e3, "k")]:
-        if value >= size:
+        if value >= size and value % (size / 10) == 0:
             return f"{value / size:g}{letter}"
-    return f"{value:g}"
+    return f"{value:,.0f}" if value >= 1e3 else f"{value:g}"
 
 
 def decades(low: float, high: float) -> list[float]:
