@@ -5,10 +5,11 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 PYTHON_IN_TREE := .venv/bin/python
 CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h' 'tests/*.cc' 'python/*.h' 'python/*.cc' \
-	'examples/*.cc' 'benchmarks/*.cc'
+	'examples/*.cc' 'benchmarks/*.h' 'benchmarks/*.cc'
 PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
 
-.PHONY: help setup setup-test setup-lint configure module build demo test bench wheel format lint tidy asan tsan soak fuzz fuzz-query clean
+.PHONY: help setup setup-test setup-lint setup-profile configure module build demo test bench-tools bench scaling profile \
+	micro performance wheel format lint tidy asan tsan soak fuzz fuzz-query clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +20,8 @@ setup-test:
 	@tools/setup.sh test
 setup-lint:
 	@tools/setup.sh lint
+setup-profile:
+	@tools/setup.sh profile
 
 configure: setup
 	@[ -e build/release/build.ninja ] || cmake --preset release
@@ -37,8 +40,29 @@ demo: module ## the how-to on the committed recordings
 test: setup-test ## everything that must pass: C++, Python, interop with the official SDK, the wheel
 	@$(PYTHON_IN_TREE) tools/run_tests.py --jobs $(JOBS)
 
-bench: setup-test build ## ours and the official reader on the same recordings, with ratios
+# What the benchmarks run beside the package; not part of a plain build.
+bench-tools: configure
+	@cmake --build build/release -j $(JOBS) --target bench_tools
+
+bench: setup-test module bench-tools ## ours and the official engine and server on the same recordings, with ratios
 	$(PYTHON_IN_TREE) benchmarks/run.py $(BENCH_ARGS)
+
+# These write their parts of docs/performance.md; with arguments of your own in SCALING_ARGS and so on they only print.
+scaling: setup-test module bench-tools ## how time grows with rows, columns, segments …; writes docs/performance.md
+	$(PYTHON_IN_TREE) benchmarks/scaling.py $(or $(SCALING_ARGS),--write)
+
+profile: setup-profile module ## the top symbols of each benchmark case, by perf; writes docs/performance.md
+	$(PYTHON_IN_TREE) benchmarks/profiling.py $(or $(PROFILE_ARGS),--write)
+
+micro: configure ## the stages of a scan beside the bandwidth of memory; writes docs/performance.md
+	@cmake --build build/release -j $(JOBS) --target rushes_micro_benchmark
+	$(PYTHON_IN_TREE) benchmarks/micro.py $(or $(MICRO_ARGS),--write)
+
+performance: ## bench, scaling, profile and micro, one after another: all of docs/performance.md
+	@$(MAKE) bench BENCH_ARGS="--no-check $(BENCH_ARGS)"
+	@$(MAKE) scaling
+	@$(MAKE) profile
+	@$(MAKE) micro
 
 wheel: setup-test ## a wheel that needs no Debian package, into dist/
 	@tools/make_wheel.sh

@@ -1,6 +1,6 @@
 """Generate the recordings that the benchmarks read, with the official logging SDK.
 
-    python benchmarks/recordings.py [--quick] [FOLDER]        default FOLDER: build/bench-data
+    python benchmarks/recordings.py [--quick] [--sets aligned,segments] [FOLDER]      default FOLDER: build/bench-data
 
 Each set is written once and found again by its mark file; delete the folder to start afresh. The content is a pure
 function of this script (row ids, chunk ids and `log_time` aside).
@@ -220,8 +220,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=DEFAULT_FOLDER)
     parser.add_argument("--quick", action="store_true", help="small sets, for a smoke test")
+    parser.add_argument("--sets", help="comma-separated names (default: all): " + ", ".join(FULL))
     arguments = parser.parse_args()
-    print(generate(arguments.folder, quick=arguments.quick))
+    names = arguments.sets.split(",") if arguments.sets else None
+    print(generate(arguments.folder, quick=arguments.quick, names=names))
 
 
 if __name__ == "__main__":

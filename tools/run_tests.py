@@ -65,6 +65,28 @@ def steps(jobs: int) -> list[Step]:
         ),
         Step("Python tests", [*pytest_env, *PYTEST, "tests/python"], 600, ["link"], True),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
+        Step(
+            "benchmark programs",
+            [
+                "cmake",
+                "--build",
+                str(BUILD),
+                "-j",
+                str(jobs),
+                "--target",
+                "bench_tools",
+                "rushes_micro_benchmark",
+            ],
+            600,
+            ["build"],
+        ),
+        Step(
+            "benchmark tests",
+            [*pytest_env, *PYTEST, "tests/benchmarks"],
+            300,
+            ["link", "benchmark programs"],
+            True,
+        ),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
         Step(
             "packaging tests",

@@ -4,6 +4,7 @@
 #   tools/setup.sh build   compiler, libraries, .venv with requirements/build.txt
 #   tools/setup.sh test    the same with requirements/test.txt and what the official viewer draws with
 #   tools/setup.sh lint    the same with clang's tools
+#   tools/setup.sh profile what test has, and perf
 #
 # PYTHON names the interpreter that .venv is made from (default python3, 3.11 or later).
 set -euo pipefail
@@ -18,7 +19,8 @@ case $level in
   build) ;;
   test) lists+=(tools/apt-packages-test.txt); requirements=requirements/test.txt ;;
   lint) lists+=(tools/apt-packages-lint.txt); requirements=requirements/test.txt ;;
-  *) echo "tools/setup.sh: build, test or lint, not '$level'" >&2; exit 2 ;;
+  profile) lists+=(tools/apt-packages-test.txt tools/apt-packages-profile.txt); requirements=requirements/test.txt ;;
+  *) echo "tools/setup.sh: build, test, lint or profile, not '$level'" >&2; exit 2 ;;
 esac
 
 if command -v dpkg-query >/dev/null; then

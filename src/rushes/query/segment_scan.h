@@ -34,6 +34,8 @@ class SegmentScan {
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next();
 
  private:
+  friend class SegmentScanProbe;  // the micro-benchmarks call stages one by one
+
   struct Binding;
   struct Loaded;
   struct Part;

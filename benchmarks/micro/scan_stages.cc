@@ -1,0 +1,133 @@
+// Merging the index values of chunks, and the pass over a column that finds the cell of each row, without and with filling.
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "bandwidth.h"
+#include "rushes/query/query.h"
+#include "rushes/query/scan_plan.h"
+#include "rushes/query/segment_scan.h"
+#include "rushes/testing/memory_chunk_source.h"
+#include "sample_chunks.h"
+
+namespace rushes {
+
+// Calls the stages of a scan one by one.
+class SegmentScanProbe {
+ public:
+  SegmentScanProbe(const std::shared_ptr<const ScanPlan>& plan, SegmentChunks chunks)
+      : num_columns_(static_cast<int>(plan->view.size())), scan_(plan, std::move(chunks), /*max_threads=*/1) {}
+
+  // Brings all chunks of the segment into the scan.
+  arrow::Status Load() {
+    ARROW_RETURN_NOT_OK(scan_.Open());
+    scan_.is_open_ = true;
+    while (scan_.next_pending_ < scan_.pending_.size()) ARROW_RETURN_NOT_OK(scan_.LoadGroup());
+    return arrow::Status::OK();
+  }
+  void MergeTimes(std::vector<int64_t>* times) const { scan_.CollectTimes(kMaxTime, times); }
+  // The first window of rows, its cells looked up.
+  arrow::Status BeginWindow() {
+    ARROW_RETURN_NOT_OK(scan_.BeginGroup());
+    return scan_.NextWindow();
+  }
+  int64_t window_rows() const { return static_cast<int64_t>(scan_.next_row_); }
+  int num_columns() const { return num_columns_; }
+  void FindCells(int column) { scan_.ComputeColumn(column, scan_.window_.get()); }
+
+ private:
+  const int num_columns_;
+  SegmentScan scan_;
+};
+
+namespace benchmarks {
+namespace {
+
+constexpr int kSignals = 20;
+constexpr int64_t kRows = 20'000;
+constexpr int64_t kChunkRows = 1'000;
+
+enum class Layout {
+  kSame,         // all signals at the same times: runs that are equal
+  kInterleaved,  // each at times of its own
+};
+
+std::vector<MemorySegment> MakeSegment(Layout layout) {
+  std::mt19937_64 random(1);
+  MemorySegment segment;
+  segment.id = "segment";
+  for (int signal = 0; signal < kSignals; ++signal) {
+    std::vector<int64_t> times(kRows);
+    for (int64_t i = 0; i < kRows; ++i) {
+      times[static_cast<size_t>(i)] =
+          layout == Layout::kSame ? i : 3 * signal + i * (700 + 17 * signal) + static_cast<int64_t>(random() % 5);
+    }
+    for (int64_t begin = 0; begin < kRows; begin += kChunkRows) {
+      const auto part = std::span<const int64_t>(times).subspan(static_cast<size_t>(begin), kChunkRows);
+      const std::string entity = "/signals/s" + std::to_string(signal);
+      segment.layers["base"].push_back(MakeSampleChunk(entity, SampleTimelines(1), part, Content::kScalars, 0, random).ValueOrDie());
+    }
+  }
+  return {std::move(segment)};
+}
+
+arrow::Result<std::unique_ptr<SegmentScanProbe>> MakeProbe(Layout layout, bool fill) {
+  ARROW_ASSIGN_OR_RAISE(auto source, MemoryChunkSource::Make(MakeSegment(layout)));
+  Query query;
+  query.index = "frame";
+  query.fill_latest_at = fill;
+  ARROW_ASSIGN_OR_RAISE(const auto schema, source->GetSchema());
+  ARROW_ASSIGN_OR_RAISE(const auto query_schema, MakeQuerySchema(*schema, query));
+  ARROW_ASSIGN_OR_RAISE(auto plan, ScanPlan::Make(source, query, schema, query_schema, std::nullopt, std::nullopt, ScanOptions()));
+  ChunkSelection selection;
+  selection.segments = {"segment"};
+  selection.timeline = "frame";
+  ARROW_ASSIGN_OR_RAISE(auto found, source->FindChunks(selection));
+  auto probe = std::make_unique<SegmentScanProbe>(std::move(plan), std::move(found.at(0)));
+  ARROW_RETURN_NOT_OK(probe->Load());
+  return probe;
+}
+
+void BM_MergeTimes(benchmark::State& state, Layout layout) {
+  auto probe = MakeProbe(layout, false);
+  if (!probe.ok()) return state.SkipWithError(probe.status().ToString().c_str());
+  std::vector<int64_t> times;
+  const MemoryShare share;
+  for (auto _ : state) {
+    times.clear();
+    (*probe)->MergeTimes(&times);
+    benchmark::DoNotOptimize(times.data());
+  }
+  share.Report(state, kSignals * kRows * 8, static_cast<int64_t>(times.size()) * 8);
+  state.SetItemsProcessed(state.iterations() * kSignals * kRows);
+}
+
+// Items are output cells: rows of the window times columns. Each is a place of 8 bytes, found in the sorted times of the chunks, which
+// were compared with the rows before; where all rows of a column lie in one chunk there is nothing to write.
+void BM_FindCells(benchmark::State& state, Layout layout, bool fill) {
+  auto probe = MakeProbe(layout, fill);
+  if (!probe.ok()) return state.SkipWithError(probe.status().ToString().c_str());
+  const arrow::Status status = (*probe)->BeginWindow();
+  if (!status.ok()) return state.SkipWithError(status.ToString().c_str());
+  const int64_t rows = (*probe)->window_rows();
+  const MemoryShare share;
+  for (auto _ : state) {
+    for (int column = 0; column < (*probe)->num_columns(); ++column) (*probe)->FindCells(column);
+    benchmark::ClobberMemory();
+  }
+  // Read: where each row of a chunk goes (4 bytes); all signals together have about as many rows as the window.
+  share.Report(state, rows * 4, rows * kSignals * static_cast<int64_t>(sizeof(CellRef)));
+  state.SetItemsProcessed(state.iterations() * rows * kSignals);
+}
+
+BENCHMARK_CAPTURE(BM_MergeTimes, same_times, Layout::kSame)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_MergeTimes, interleaved, Layout::kInterleaved)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_FindCells, interleaved, Layout::kInterleaved, false)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_FindCells, interleaved_filled, Layout::kInterleaved, true)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace benchmarks
+}  // namespace rushes
