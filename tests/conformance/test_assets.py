@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 from catalog_client import Catalog
 from metadata import layers, manifest, segments
 from protocol import decode, encode, pb, refused, segment_ids
-from recordings import BLOB, Source, asset, plain, simple, static
+from recordings import BLOB, asset, plain, simple, static
 
 MIB = 1 << 20
 ERROR, OVERWRITE = 3, 1
@@ -96,37 +98,52 @@ def test_layers_count_as_assets(catalog: Catalog) -> None:
     assert len(layers(catalog, assets)) == 12
 
 
-def big(segment: str, size_bytes: int, kind: str = "recording") -> Source:
-    """Static bytes that do not compress."""
-    source = static(segment, 1, {"/entity": {BLOB: [secrets.token_bytes(size_bytes)]}})
-    source.kind = kind
-    return source
+@pytest.fixture(scope="module")
+def big_files(folder: Path) -> Iterator[Callable[[str, int, str], str]]:
+    """Makes files of static bytes that do not compress; one that is asked for again is not made again."""
+    made: dict[tuple[str, int, str], Path] = {}
+
+    def make(segment: str, size_bytes: int, kind: str) -> str:
+        key = (segment, size_bytes, kind)
+        if key not in made:
+            source = static(segment, 1, {"/entity": {BLOB: [secrets.token_bytes(size_bytes)]}})
+            source.kind = kind
+            made[key] = source.write(folder)
+        return made[key].as_uri()
+
+    yield make
+    for path in made.values():
+        path.unlink()
 
 
-def try_sizes(catalog: Catalog, dataset: Any, limit: int, margin: int, kind: str) -> str:
+def try_sizes(
+    catalog: Catalog, dataset: Any, make: Any, limit: int, margin: int, kind: str
+) -> str:
     """One below the limit must pass; the message of the one above it."""
-    small = big("below", limit - margin, kind)
-    catalog.register(dataset, [small])
-    small.write(catalog.folder).unlink()
-    large = big("above", limit + margin, kind)
-    ((_, _, status, message),) = catalog.try_register(dataset, [large])
-    large.write(catalog.folder).unlink()
+
+    def register(segment: str, size_bytes: int) -> tuple[str, str]:
+        source = pb.DataSource(storage_url=make(segment, size_bytes, kind), typ=1)
+        ((_, _, status, message),) = catalog.register_sources(dataset, [source])
+        return status, message
+
+    assert register("below", limit - margin)[0] == "success"
+    status, message = register("above", limit + margin)
     assert status != "success"
     assert [s for s, _, _ in segments(catalog, dataset)] == ["below"]
     return message
 
 
 @pytest.mark.covers("asset_dataset_enforces_segment_size_limit")
-def test_the_size_of_an_asset(catalog: Catalog) -> None:
+def test_the_size_of_an_asset(catalog: Catalog, big_files: Any) -> None:
     _, assets, _ = companions(catalog)
-    message = try_sizes(catalog, assets, 300 * MIB, 2 * MIB, "recording")
+    message = try_sizes(catalog, assets, big_files, 300 * MIB, 2 * MIB, "recording")
     assert "-byte limit for asset datasets" in message
 
 
 @pytest.mark.covers("blueprint_dataset_enforces_segment_size_limit")
-def test_the_size_of_a_blueprint(catalog: Catalog) -> None:
+def test_the_size_of_a_blueprint(catalog: Catalog, big_files: Any) -> None:
     _, _, blueprints = companions(catalog)
-    message = try_sizes(catalog, blueprints, 25 * MIB, MIB, "blueprint")
+    message = try_sizes(catalog, blueprints, big_files, 25 * MIB, MIB, "blueprint")
     assert "-byte limit for blueprint datasets" in message
 
 
