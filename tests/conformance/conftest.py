@@ -96,3 +96,54 @@ def catalog(url: str, folder: Path) -> Iterator[Catalog]:
     made = Catalog(url, folder)
     yield made
     made.close()
+
+
+# --- through a package, as users do
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Twenty of them, in one folder."""
+    from package_data import write_recordings
+
+    return write_recordings(tmp_path_factory.mktemp("twenty"))
+
+
+# Whose client, and where the server is.
+WAYS = ["official client", "our client", "our client in process"]
+
+
+@contextlib.contextmanager
+def opened(way: str) -> Iterator[object]:
+    """A client of an empty catalog."""
+    import rerun as rr
+    import rushes.catalog
+    import rushes.server
+
+    if way == "our client in process":
+        with rushes.server.Server() as server:
+            yield server.client()
+    else:
+        package = rr if way.startswith("official") else rushes
+        with running(KINDS[-1]) as url:
+            yield package.catalog.CatalogClient(url)
+
+
+@pytest.fixture(params=WAYS)
+def client(request: pytest.FixtureRequest) -> Iterator[object]:
+    """A client of an empty catalog, fresh for the test."""
+    with opened(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=WAYS, scope="module")
+def shared(request: pytest.FixtureRequest, recordings: list[Path]) -> Iterator[object]:
+    """A client of a catalog with the twenty recordings as dataset `ro`; tests only read it."""
+    with opened(request.param) as made:
+        made.create_dataset("ro").register_prefix(recordings[0].parent.as_uri()).wait()
+        yield made
+
+
+@pytest.fixture
+def ro(shared: object) -> object:
+    return shared.get_dataset("ro")
