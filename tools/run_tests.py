@@ -64,6 +64,13 @@ def steps(jobs: int) -> list[Step]:
             True,
         ),
         Step("Python tests", [*pytest_env, *PYTEST, "tests/python"], 600, ["link"], True),
+        Step(
+            "conformance",
+            [*pytest_env, *PYTEST, "tests/conformance"],
+            900,
+            ["link"],
+            True,
+        ),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
         Step(

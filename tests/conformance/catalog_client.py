@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 from protocol import EMPTY, Client, decode, encode_schema, joined, pb
-from recordings import Source
+from small_recordings import Source
 
 
 class Catalog(Client):

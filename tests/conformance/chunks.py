@@ -133,9 +133,7 @@ def fetch(catalog: Any, dataframes: list[Any]) -> dict[bytes, pa.RecordBatch]:
             )
             text = batch.schema.metadata[b"rerun:id"].decode().removeprefix("chunk_")
             assert bytes.fromhex(text) == chunk_id
-            has_index = any(
-                (f.metadata or {}).get(b"rerun:kind") == b"index" for f in batch.schema
-            )
+            has_index = any((f.metadata or {}).get(b"rerun:kind") == b"index" for f in batch.schema)
             assert message.is_static == (not has_index)
             assert chunk_id not in found
             found[chunk_id] = batch

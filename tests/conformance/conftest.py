@@ -67,7 +67,7 @@ def running(kind: str) -> Iterator[str]:
             if line.startswith("Serving at "):
                 break
         timer.cancel()
-        assert output and output[-1].startswith("Serving at "), "".join(output)
+        assert "".join(output[-1:]).startswith("Serving at "), "".join(output)
         drain = threading.Thread(target=process.stdout.read, daemon=True)
         drain.start()
         try:
@@ -117,6 +117,7 @@ WAYS = ["official client", "our client", "our client in process"]
 def opened(way: str) -> Iterator[object]:
     """A client of an empty catalog."""
     import rerun as rr
+
     import rushes.catalog
     import rushes.server
 

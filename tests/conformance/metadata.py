@@ -59,9 +59,7 @@ def manifest(catalog: Any, dataset: Any) -> pa.Table:
 def segments(catalog: Any, dataset: Any) -> list[tuple[str, list[str], int]]:
     """(segment, layers, chunks) per row."""
     rows = segment_table(catalog, dataset).to_pylist()
-    return [
-        (r["rerun_segment_id"], r["rerun_layer_names"], r["rerun_num_chunks"]) for r in rows
-    ]
+    return [(r["rerun_segment_id"], r["rerun_layer_names"], r["rerun_num_chunks"]) for r in rows]
 
 
 def layers(catalog: Any, dataset: Any) -> list[tuple[str, str]]:

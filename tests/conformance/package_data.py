@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,8 @@ def table(frame: Any, *keys: str) -> pa.Table:
 def integers(column: pa.ChunkedArray) -> list[int | None]:
     values = pa.chunked_array([c.view(pa.int64()) for c in column.chunks], pa.int64())
     return values.to_pylist()
+
+
+def catalog_module(client: Any) -> Any:
+    """`rerun.catalog` or `rushes.catalog`, whichever the client is of."""
+    return importlib.import_module(type(client).__module__.split(".")[0] + ".catalog")

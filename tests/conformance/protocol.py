@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pyarrow as pa
+import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,10 @@ class Client:
         request_class = getattr(pb, method.input_type.name)
 
         def call(
-            *messages: Any, entry: Any = None, headers: tuple[tuple[str, Any], ...] = (), **fields: Any
+            *messages: Any,
+            entry: Any = None,
+            headers: tuple[tuple[str, Any], ...] = (),
+            **fields: Any,
         ) -> Any:
             stub = self._stub(name)
             metadata = [*entry_header(entry), *headers]
@@ -125,14 +129,12 @@ def entry_header(entry: Any) -> list[tuple[str, Any]]:
 @contextlib.contextmanager
 def refused(code: str, *words: str) -> Iterator[None]:
     """The block must end with this gRPC code, or one of several joined by `|`; each of `words`, a pattern, must be found in its message, in any case."""
-    try:
+    with pytest.raises(grpc.RpcError) as raised:
         yield
-    except grpc.RpcError as error:
-        assert error.code().name in code.split("|"), f"{error.code().name}: {error.details()}"
-        for pattern in words:
-            assert re.search(pattern, error.details(), re.IGNORECASE), error.details()
-    else:
-        raise AssertionError(f"expected {code}, but the call succeeded")
+    error = raised.value
+    assert error.code().name in code.split("|"), f"{error.code().name}: {error.details()}"
+    for pattern in words:
+        assert re.search(pattern, error.details(), re.IGNORECASE), error.details()
 
 
 # --- ids

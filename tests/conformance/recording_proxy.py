@@ -12,18 +12,25 @@ from protocol import SERVICE, STREAMS, pb, service
 
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 FIND_CHUNKS = "dataset:find_chunks"
+# In answers that the proxy makes up.
+TRACE_ID = "0123456789abcdef0123456789abcdef"
 
 
 class RecordingProxy(grpc.GenericRpcHandler):
     """Forwards messages, metadata, codes and details as they are.
 
     `hide`: capabilities that WhoAmI no longer lists. `refuse`: methods that are answered UNIMPLEMENTED.
+    `fail`: methods that are answered NOT_FOUND, with a trace id.
     """
 
     def __init__(
-        self, address: str, hide: tuple[str, ...] = (), refuse: tuple[str, ...] = ()
+        self,
+        address: str,
+        hide: tuple[str, ...] = (),
+        refuse: tuple[str, ...] = (),
+        fail: tuple[str, ...] = (),
     ) -> None:
-        self._hide, self._refuse = hide, refuse
+        self._hide, self._refuse, self._made_to_fail = hide, refuse, fail
         self._lock = threading.Lock()
         self._requests: list[tuple[str, bytes]] = []
         self._upstream = grpc.insecure_channel(
@@ -70,7 +77,7 @@ class RecordingProxy(grpc.GenericRpcHandler):
             return None  # which gRPC answers with UNIMPLEMENTED
 
         def unary(request: bytes, context: Any) -> bytes:
-            self._keep(name, request)
+            self._keep(name, request, context)
             call = self._upstream.unary_unary(path)
             try:
                 answer, done = call.with_call(request, metadata=metadata)
@@ -80,7 +87,7 @@ class RecordingProxy(grpc.GenericRpcHandler):
             return self._who_am_i(answer) if name == "WhoAmI" else answer
 
         def stream(request: bytes, context: Any) -> Iterator[bytes]:
-            self._keep(name, request)
+            self._keep(name, request, context)
             call = self._upstream.unary_stream(path)(request, metadata=metadata)
             context.add_callback(call.cancel)
             try:
@@ -92,7 +99,10 @@ class RecordingProxy(grpc.GenericRpcHandler):
             return grpc.unary_stream_rpc_method_handler(stream)
         return grpc.unary_unary_rpc_method_handler(unary)
 
-    def _keep(self, name: str, request: bytes) -> None:
+    def _keep(self, name: str, request: bytes, context: Any) -> None:
+        if name in self._made_to_fail:
+            context.send_initial_metadata((("x-request-trace-id", TRACE_ID),))
+            context.abort(grpc.StatusCode.NOT_FOUND, "made to fail")
         with self._lock:
             self._requests.append((name, request))
 

@@ -12,7 +12,7 @@ import pytest
 from catalog_client import Catalog
 from metadata import layers, manifest, segments
 from protocol import decode, encode, pb, refused, segment_ids
-from recordings import BLOB, asset, plain, simple, static
+from small_recordings import BLOB, asset, plain, simple, static
 
 MIB = 1 << 20
 ERROR, OVERWRITE = 3, 1
@@ -116,9 +116,7 @@ def big_files(folder: Path) -> Iterator[Callable[[str, int, str], str]]:
         path.unlink()
 
 
-def try_sizes(
-    catalog: Catalog, dataset: Any, make: Any, limit: int, margin: int, kind: str
-) -> str:
+def try_sizes(catalog: Catalog, dataset: Any, make: Any, limit: int, margin: int, kind: str) -> str:
     """One below the limit must pass; the message of the one above it."""
 
     def register(segment: str, size_bytes: int) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from chunks import (
     static_mode,
 )
 from protocol import EMPTY, decode, encode, fields_of, joined, pb, refused, segment_ids, tuid
-from recordings import (
+from small_recordings import (
     DURATION,
     FRAME,
     TIMESTAMP,
@@ -193,9 +193,7 @@ def test_what_cannot_be_found(catalog: Catalog) -> None:
         ({"contents": {"all": EMPTY}, "direct_url_mode": 9, **range_mode()}, ""),
     ],
 )
-def test_requests_that_make_no_sense(
-    catalog: Catalog, fields: dict[str, Any], words: str
-) -> None:
+def test_requests_that_make_no_sense(catalog: Catalog, fields: dict[str, Any], words: str) -> None:
     dataset = catalog.dataset("mine", simple_set())
     with refused("INVALID_ARGUMENT", words):
         catalog.FindChunks(entry=dataset, **fields)
@@ -318,9 +316,7 @@ def test_static_beside_temporal(catalog: Catalog) -> None:
     for more in ({}, {"query": pb.Query()}):
         assert ids(query(catalog, dataset, select_all_entity_paths=True, **more)) == everything
     ranged = ids(
-        query(
-            catalog, dataset, select_all_entity_paths=True, query=old_range(SMALLEST, LARGEST)
-        )
+        query(catalog, dataset, select_all_entity_paths=True, query=old_range(SMALLEST, LARGEST))
     )
     # The third is hidden by the static data of its entity.
     assert everything - {tuid(100, 3)} <= ranged <= everything
@@ -493,9 +489,7 @@ def test_values_per_segment_beside_a_time(catalog: Catalog) -> None:
 @pytest.mark.covers("query_dataset_per_segment_values_empty_entity_paths_short_circuits")
 def test_values_of_no_entity(catalog: Catalog) -> None:
     dataset = catalog.dataset("mine", per_segment_set(1))
-    rows = query(
-        catalog, dataset, query=old_samples([1010]), segment_ids=segment_ids("seg1")
-    )
+    rows = query(catalog, dataset, query=old_samples([1010]), segment_ids=segment_ids("seg1"))
     assert rows.num_rows == 0
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import rushes.catalog
 from catalog_client import Catalog
 from chunks import LATEST_AT, NONE, find, ids, range_mode
 from datafusion import col, lit
 from protocol import tuid
 from recording_proxy import FIND_CHUNKS, RecordingProxy
-from recordings import (
+from small_recordings import (
     DURATION,
     FRAME,
     TIME_TYPES,
@@ -25,6 +24,8 @@ from recordings import (
     plain,
     two_timelines,
 )
+
+import rushes.catalog
 
 PREFIX = "/my/entity:example.MyPoints:"
 POINTS, COLORS, LABELS = (PREFIX + name for name in ("points", "colors", "labels"))
@@ -179,7 +180,10 @@ def test_ranges_joined_by_or(catalog: Catalog, through: Open, call: str) -> None
             if call == "FindChunks":
                 low, high = bounds(request)
             else:
-                low, high = request.query.range.index_range.start, request.query.range.index_range.end
+                low, high = (
+                    request.query.range.index_range.start,
+                    request.query.range.index_range.end,
+                )
             assert low == 10
             assert 70 <= high <= 75
 
@@ -307,9 +311,7 @@ def test_index_values_are_asked_for_by_segment(
 @pytest.mark.covers("query_dataset_index_values_query_dataset_path")
 @pytest.mark.parametrize("timeline", [FRAME, DURATION, TIMESTAMP])
 @pytest.mark.parametrize("call", CALLS)
-def test_rows_at_index_values(
-    catalog: Catalog, through: Open, call: str, timeline: str
-) -> None:
+def test_rows_at_index_values(catalog: Catalog, through: Open, call: str, timeline: str) -> None:
     catalog.dataset("mine", index_values_set(timeline))
     _, client = through(**CALLS[call])
     view = client.get_dataset("mine").filter_contents(["/my/entity"])

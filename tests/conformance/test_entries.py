@@ -242,9 +242,7 @@ def test_what_cannot_be_the_assets(catalog: Catalog) -> None:
     dataset = catalog.create("mine")
     before = catalog.details(dataset).dataset_details
     for other in (entry_id(1, 2), dataset):
-        wanted = pb.DatasetDetails(
-            blueprint_dataset=before.blueprint_dataset, asset_dataset=other
-        )
+        wanted = pb.DatasetDetails(blueprint_dataset=before.blueprint_dataset, asset_dataset=other)
         with refused("INVALID_ARGUMENT"):
             catalog.UpdateDatasetEntry(id=dataset, dataset_details=wanted)
     assert catalog.details(dataset).dataset_details == before

@@ -18,7 +18,7 @@ from metadata import (
     segments,
 )
 from protocol import decode, decode_schema, fields_of, joined, pb, refused, tuid
-from recordings import (
+from small_recordings import (
     COLORS,
     LABELS,
     POINTS,
@@ -91,9 +91,10 @@ def test_filters_on_segments(catalog: Catalog, scan: str, columns: list[str]) ->
         ("skip", ["unknown"], [one, two, three]),
     ):
         filter = pb.SegmentIdFilter(**{strategy: pb.SegmentIdList(segment_ids=listed)})
-        assert (
-            scan_segments(catalog, scan, columns=columns, segment_id_filter=filter) == left
-        ), (strategy, listed)
+        assert scan_segments(catalog, scan, columns=columns, segment_id_filter=filter) == left, (
+            strategy,
+            listed,
+        )
     assert scan_segments(
         catalog, scan, columns=columns, segment_id_filter=pb.SegmentIdFilter()
     ) == [one, two, three]

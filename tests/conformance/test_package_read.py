@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -363,24 +364,31 @@ def test_values_per_segment(ro: Any) -> None:
 @pytest.mark.covers("test_dataframe_api_using_index_values_same_indices_on_all_segments")
 @pytest.mark.covers("test_dataframe_api_using_index_values_partial_overlap")
 def test_the_same_values_for_all(ro: Any) -> None:
-    low, high = times_of(0)["time_2"][-1], times_of(1)["time_2"][-1]
-    at = [0, low, high, 10**15]
+    low, high = times_of(0)["time_1"][-1], times_of(1)["time_1"][-1]
+    at = [times_of(0)["time_1"][0], low, high, 2 * high]
     expected = sorted(
         (segment, value)
         for n, segment in enumerate(SEGMENTS[:3])
         for value in at
-        if value <= times_of(n)["time_2"][-1]
+        if value <= times_of(n)["time_1"][-1]
     )
     assert 3 < len(expected) < 12
     view = views(ro, 0, 1, 2)
-    durations = pa.array(at, pa.duration("ns"))
-    for values in (durations, pa.chunked_array([durations[:2], durations[2:]])):
-        assert sampled(view, values, "time_2") == expected
+    stamps = pa.array(at, pa.timestamp("ns"))
+    for values in (
+        stamps,
+        pa.chunked_array([stamps[:2], stamps[2:]]),
+        np.array(at, "datetime64[ns]"),
+        np.array(at, "int64"),
+    ):
+        assert sampled(view, values, "time_1") == expected
 
 
 @pytest.mark.covers("test_dataframe_api_using_index_values_dataframe")
 def test_rows_give_index_values(ro: Any) -> None:
-    frame = views(ro, 0, 1).reader(index="time_3").select("rerun_segment_id", "time_3", column(TEXT))
+    frame = (
+        views(ro, 0, 1).reader(index="time_3").select("rerun_segment_id", "time_3", column(TEXT))
+    )
     values = frame.filter(column(TEXT).is_not_null()).select("rerun_segment_id", "time_3")
     assert sampled(ro, values) == [
         (SEGMENTS[n], n * 1000 + i) for n in (0, 1) for i in range(0, ROWS, 10)

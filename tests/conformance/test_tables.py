@@ -19,11 +19,10 @@ from protocol import (
     entry_id,
     entry_id_text,
     fields_of,
-    joined,
     pb,
     refused,
 )
-from recordings import blueprint
+from small_recordings import blueprint
 
 DATASET, TABLE, BLUEPRINT, ASSET = 1, 3, 5, 6
 
@@ -308,7 +307,5 @@ def test_appending_overwriting_replacing(catalog: Catalog) -> None:
 def test_lance_data_are_refused_with_advice(catalog: Catalog, tmp_path: Path) -> None:
     (tmp_path / "data" / "_versions").mkdir(parents=True)
     with refused("INVALID_ARGUMENT|UNIMPLEMENTED|FAILED_PRECONDITION", "lance"):
-        catalog.RegisterTable(
-            name="mine", provider_details=stored_at((tmp_path / "data").as_uri())
-        )
+        catalog.RegisterTable(name="mine", provider_details=stored_at((tmp_path / "data").as_uri()))
     assert catalog.names(name="mine") == []

@@ -115,7 +115,8 @@ arrow::Status Run(const std::vector<std::string>& arguments) {
   if (arguments.size() == 2 && arguments[0] == "list") return List(arguments[1]);
   if (arguments.size() == 3 && arguments[0] == "bench") return Bench(arguments[1], std::stoi(arguments[2]));
   return arrow::Status::Invalid(
-      "usage: rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer] | write IN OUT recording|blueprint APPLICATION RECORDING [--no-footer] "
+      "usage: rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer] | write IN OUT recording|blueprint APPLICATION RECORDING "
+      "[--no-footer] "
       "| list IN | bench IN ROUNDS");
 }
 

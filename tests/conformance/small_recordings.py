@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
 from protocol import ROOT, tuid
 
 TOOL = ROOT / "build" / "release" / "bin" / "rushes_rrd_tool"
@@ -292,9 +291,7 @@ def multi_chunk_set(prefix: int = 1) -> list[Source]:
     return [
         multi_chunk("my_segment_id1", prefix, ["my/entity", "my/other/entity"]),
         multi_chunk("my_segment_id2", prefix + 1, ["my/entity"]),
-        multi_chunk(
-            "my_segment_id3", prefix + 2, ["my/entity", "another/one", "yet/another/one"]
-        ),
+        multi_chunk("my_segment_id3", prefix + 2, ["my/entity", "another/one", "yet/another/one"]),
     ]
 
 
