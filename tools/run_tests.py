@@ -72,6 +72,7 @@ def steps(jobs: int) -> list[Step]:
             True,
         ),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
+        Step("official SDKs", [*pytest_env, *PYTEST, "tests/sdks"], 600, ["link"], True),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
         Step(
             "packaging tests",
