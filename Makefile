@@ -8,7 +8,7 @@ CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h'
 	'examples/*.cc' 'benchmarks/*.cc'
 PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
 
-.PHONY: help setup setup-test setup-lint configure module build demo test bench wheel format lint tidy asan tsan soak fuzz clean
+.PHONY: help setup setup-test setup-lint configure module build demo test bench wheel format lint tidy asan tsan soak fuzz fuzz-payloads clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -80,6 +80,13 @@ fuzz: setup ## random damage to recordings against the reader, FUZZ_ROUNDS of it
 	@cmake --build build/asan -j $(JOBS) --target rrd_test
 	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_ROUNDS=$(or $(FUZZ_ROUNDS),1000000) build/asan/bin/rrd_test \
 		--gtest_filter='*Damage*:*Fuzz*:*Random*'
+
+fuzz-payloads: setup ## damaged Arrow payloads against the calls of the server and the readers of answers, under asan; FUZZ_SECONDS each (default 600)
+	@[ -e build/asan/build.ninja ] || cmake --preset asan
+	@cmake --build build/asan -j $(JOBS) --target payload_fuzz_test
+	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) RUSHES_FUZZ_SEED=$(or $(FUZZ_SEED),0) \
+		ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		LSAN_OPTIONS=suppressions=tools/lsan.supp build/asan/bin/payload_fuzz_test
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist python/rushes/_core*.so python/rushes/bin
