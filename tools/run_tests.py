@@ -64,6 +64,13 @@ def steps(jobs: int) -> list[Step]:
             True,
         ),
         Step("Python tests", [*pytest_env, *PYTEST, "tests/python"], 600, ["link"], True),
+        Step(
+            "conformance",
+            [*pytest_env, *PYTEST, "tests/conformance"],
+            900,
+            ["link"],
+            True,
+        ),
         Step("interop tests", [*pytest_env, *PYTEST, "tests/interop"], 900, ["link"], True),
         Step(
             "benchmark programs",
@@ -87,6 +94,7 @@ def steps(jobs: int) -> list[Step]:
             ["link", "benchmark programs"],
             True,
         ),
+        Step("official SDKs", [*pytest_env, *PYTEST, "tests/sdks"], 600, ["link"], True),
         Step("wheel", ["tools/make_wheel.sh"], 600, ["build"]),
         Step(
             "packaging tests",

@@ -167,7 +167,10 @@ class _ScanProgress:
             sys.stderr.flush()
 
 
-def _filter_bytes(expression: pc.Expression) -> bytes:
+def _filter_bytes(expression: pc.Expression | pa.BooleanScalar) -> bytes:
+    if isinstance(expression, pa.BooleanScalar):
+        # A filter that DataFusion found to be the same for every row, as `x = 1 and x = 2`.
+        expression = pc.scalar(expression)
     if not isinstance(expression, pc.Expression):
         raise TypeError(
             f"filter must be a pyarrow.compute.Expression, not {type(expression).__name__}"

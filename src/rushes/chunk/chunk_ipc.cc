@@ -13,6 +13,7 @@
 #include "arrow/ipc/options.h"
 #include "arrow/ipc/reader.h"
 #include "arrow/ipc/writer.h"
+#include "rushes/chunk/decode_budget.h"
 #include "rushes/chunk/ipc_layout.h"
 #include "rushes/chunk/metadata.h"
 #include "rushes/chunk/migration.h"
@@ -73,6 +74,7 @@ const arrow::ipc::IpcReadOptions& ReadOptions() {
   static const arrow::ipc::IpcReadOptions kOptions = [] {
     auto options = arrow::ipc::IpcReadOptions::Defaults();
     options.use_threads = false;
+    options.memory_pool = DecodeBudget::pool();
     return options;
   }();
   return kOptions;
@@ -160,6 +162,7 @@ ChunkDecoder& ChunkDecoder::Default() {
 }
 
 arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payload) {
+  const DecodeBudget budget(payload ? payload->size() : 0);
   const std::string_view bytes(*payload);
   const size_t schema_length = MessageLength(bytes);
   if (schema_length == 0) return arrow::Status::Invalid("a chunk's payload does not begin with an Arrow schema message");

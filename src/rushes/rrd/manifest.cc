@@ -15,6 +15,7 @@
 #include "arrow/ipc/reader.h"
 #include "arrow/ipc/writer.h"
 #include "arrow/util/bit_util.h"
+#include "rushes/chunk/decode_budget.h"
 #include "rushes/chunk/metadata.h"
 #include "rushes/chunk/migration.h"
 #include "rushes/chunk/mutex.h"
@@ -449,6 +450,8 @@ arrow::Result<ManifestBatch> ReadManifestBatch(const std::shared_ptr<arrow::Buff
   ManifestBatch out;
   auto options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
+  options.memory_pool = DecodeBudget::pool();
+  const DecodeBudget budget(bytes->size());
   arrow::io::BufferReader reader(bytes);
   ARROW_ASSIGN_OR_RAISE(const auto schema_message, arrow::ipc::ReadMessage(&reader));
   if (schema_message == nullptr || schema_message->type() != arrow::ipc::MessageType::SCHEMA) {

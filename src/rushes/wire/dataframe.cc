@@ -17,6 +17,7 @@
 #include "arrow/ipc/writer.h"
 #include "arrow/type.h"
 #include "rerun/common/v1alpha1/common.pb.h"
+#include "rushes/chunk/decode_budget.h"
 #include "rushes/wire/headers.h"
 
 namespace rushes::wire {
@@ -34,12 +35,14 @@ arrow::ipc::IpcWriteOptions WriteOptions() {
 arrow::ipc::IpcReadOptions ReadOptions() {
   auto options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
+  options.memory_pool = DecodeBudget::pool();
   return options;
 }
 
 arrow::Status Prefix(std::string_view what, const arrow::Status& status) { return status.WithMessage(what, ": ", status.message()); }
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadOneBatch(std::shared_ptr<arrow::Buffer> bytes, std::string_view what) {
+  const DecodeBudget budget(bytes->size());
   auto input = std::make_shared<arrow::io::BufferReader>(std::move(bytes));
   auto read = [&]() -> arrow::Result<std::shared_ptr<arrow::RecordBatch>> {
     ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input, ReadOptions()));

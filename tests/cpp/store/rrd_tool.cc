@@ -1,6 +1,8 @@
 // For tests only.
 //
 //   rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer]   reads IN and writes all of its chunks to OUT with our writer
+//   rushes_rrd_tool write IN OUT recording|blueprint APPLICATION RECORDING [--no-footer]
+//                                                            IN holds one Arrow IPC stream per chunk, one after the other
 //   rushes_rrd_tool list IN                                  one line per store and chunk
 //   rushes_rrd_tool bench IN ROUNDS                          processor time of opening and reading
 
@@ -11,6 +13,9 @@
 #include <vector>
 
 #include "arrow/compute/initialize.h"
+#include "arrow/io/file.h"
+#include "arrow/ipc/reader.h"
+#include "rushes/chunk/chunk_ipc.h"
 #include "rushes/rrd/writer.h"
 #include "rushes/store/recording.h"
 
@@ -32,6 +37,25 @@ arrow::Status Rewrite(const std::string& in, const std::string& out, const rrd::
     for (const auto& chunk : chunks) ARROW_RETURN_NOT_OK(writer->Write(store->id(), *chunk));
     if (store->id().kind == StoreKind::kBlueprint) ARROW_RETURN_NOT_OK(writer->ActivateBlueprint(store->id(), true, true));
   }
+  return writer->Close();
+}
+
+arrow::Status Write(const std::string& in, const std::string& out, const StoreId& store, const rrd::WriterOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::ReadableFile::Open(in));
+  ARROW_ASSIGN_OR_RAISE(const int64_t size_bytes, file->GetSize());
+  ARROW_ASSIGN_OR_RAISE(auto writer, rrd::Writer::Open(out, options));
+  ARROW_RETURN_NOT_OK(writer->AddStore(store));
+  for (int64_t position = 0; position < size_bytes;) {
+    ARROW_ASSIGN_OR_RAISE(const auto stream, arrow::ipc::RecordBatchStreamReader::Open(file));
+    std::shared_ptr<arrow::RecordBatch> batch, end;
+    ARROW_RETURN_NOT_OK(stream->ReadNext(&batch));
+    if (!batch) return arrow::Status::Invalid("no batch in the stream at byte ", position, " of ", in);
+    ARROW_RETURN_NOT_OK(stream->ReadNext(&end));
+    ARROW_ASSIGN_OR_RAISE(const auto chunk, ChunkFromRecordBatch(batch));
+    ARROW_RETURN_NOT_OK(writer->Write(store, *chunk));
+    ARROW_ASSIGN_OR_RAISE(position, file->Tell());
+  }
+  if (store.kind == StoreKind::kBlueprint) ARROW_RETURN_NOT_OK(writer->ActivateBlueprint(store, true, true));
   return writer->Close();
 }
 
@@ -82,9 +106,18 @@ arrow::Status Run(const std::vector<std::string>& arguments) {
     }
     return Rewrite(arguments[1], arguments[2], options);
   }
+  if (arguments.size() >= 6 && arguments[0] == "write") {
+    rrd::WriterOptions options;
+    options.footer = arguments.size() == 6;
+    const StoreKind kind = arguments[3] == "blueprint" ? StoreKind::kBlueprint : StoreKind::kRecording;
+    return Write(arguments[1], arguments[2], {kind, arguments[4], arguments[5]}, options);
+  }
   if (arguments.size() == 2 && arguments[0] == "list") return List(arguments[1]);
   if (arguments.size() == 3 && arguments[0] == "bench") return Bench(arguments[1], std::stoi(arguments[2]));
-  return arrow::Status::Invalid("usage: rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer] | list IN | bench IN ROUNDS");
+  return arrow::Status::Invalid(
+      "usage: rushes_rrd_tool rewrite IN OUT [--plain] [--no-footer] | write IN OUT recording|blueprint APPLICATION RECORDING "
+      "[--no-footer] "
+      "| list IN | bench IN ROUNDS");
 }
 
 }  // namespace
