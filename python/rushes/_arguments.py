@@ -26,3 +26,18 @@ def checked_cache_bytes(value: object) -> int:
     if value < 0:
         raise ValueError(f"cache_bytes must not be negative, got {value}")
     return value
+
+
+LIVE_HISTORY_BYTES = 1 << 30
+LIVE_HISTORY_BYTES_MIN = 1 << 20
+
+
+def checked_live_history_bytes(value: object) -> int:
+    """A bound of the history of live messages; 0 refuses them."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"live_history_bytes must be an int, not {type(value).__name__}")
+    if value != 0 and value < LIVE_HISTORY_BYTES_MIN:
+        raise ValueError(
+            f"live_history_bytes must be 0 or at least {LIVE_HISTORY_BYTES_MIN}, got {value}"
+        )
+    return value

@@ -11,7 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import _core
-from ._arguments import CACHE_BYTES, checked_cache_bytes, local_path
+from ._arguments import (
+    CACHE_BYTES,
+    LIVE_HISTORY_BYTES,
+    checked_cache_bytes,
+    checked_live_history_bytes,
+    local_path,
+)
 
 if TYPE_CHECKING:
     from .catalog import CatalogClient
@@ -43,6 +49,9 @@ class Server:
         Deprecated name of `host`.
     cache_bytes
         Bound of the cache of decoded chunks that queries in this process share; 0 keeps none.
+    live_history_bytes
+        Bound of what is kept of live messages, which programs log with `rr.connect_grpc(server.url() + "/proxy")`, for viewers
+        that come later: at least 1 MiB. 0 refuses live messages.
 
     """
 
@@ -55,6 +64,7 @@ class Server:
         tables: dict[str, PathLike[str]] | None = None,
         addr: str = "127.0.0.1",
         cache_bytes: int = CACHE_BYTES,
+        live_history_bytes: int = LIVE_HISTORY_BYTES,
     ) -> None:
         if addr != "127.0.0.1" and host == "127.0.0.1":
             import warnings
@@ -83,9 +93,14 @@ class Server:
             )
         files = {name: _recordings(name, value) for name, value in (datasets or {}).items()}
         cache_bytes = checked_cache_bytes(cache_bytes)
+        live_history_bytes = checked_live_history_bytes(live_history_bytes)
         try:
             self._server = _core.Server.start(
-                host=host, port=port or 0, datasets=files, cache_bytes=cache_bytes
+                host=host,
+                port=port or 0,
+                datasets=files,
+                cache_bytes=cache_bytes,
+                live_history_bytes=live_history_bytes,
             )
         except (OSError, ValueError) as error:
             raise ValueError(f"Failed to start Rushes server: {error}") from None

@@ -27,6 +27,7 @@ arrow::Result<std::shared_ptr<Server>> Server::Start(const ServerOptions& option
   CatalogServerOptions network_options;
   network_options.host = options.host;
   network_options.port = options.port;
+  network_options.live_history_bytes = options.live_history_bytes;
   network_options.cors_allow_origins = options.cors_allow_origins;
   network_options.latency_ms = options.latency_ms;
   network_options.bandwidth_limit_bytes = options.bandwidth_limit_bytes;

@@ -17,6 +17,8 @@ struct ServerOptions {
   // Dataset name -> recordings or directories of recordings, each registered as one segment.
   std::map<std::string, std::vector<std::string>> datasets;
   int64_t chunk_cache_bytes = int64_t{1} << 30;  // bound of the decoded-chunk cache
+  // Bound of what is kept of live messages, at url() + "/proxy", for viewers that come later: 1 MiB at least, or 0 for no live logging.
+  int64_t live_history_bytes = int64_t{1} << 30;
   // Web pages that may call, beside those of localhost, 127.0.0.1 and rerun.io: patterns of whole origins, `*` for any run.
   std::vector<std::string> cors_allow_origins;
   int latency_ms = 0;                 // waits this long before each answer over the network; for tests of clients

@@ -17,6 +17,7 @@ struct ServeArguments {
   std::string host = "127.0.0.1";
   int port = 51234;
   uint64_t cache_bytes = uint64_t{1} << 30;
+  uint64_t live_history_bytes = uint64_t{1} << 30;
   std::vector<std::string> cors_allow_origins;
   int latency_ms = 0;
   uint64_t bandwidth_limit_bytes = 0;
@@ -44,6 +45,7 @@ void Serve(const ServeArguments& arguments) {
   options.host = arguments.host;
   options.port = arguments.port;
   options.chunk_cache_bytes = static_cast<int64_t>(arguments.cache_bytes);
+  options.live_history_bytes = static_cast<int64_t>(arguments.live_history_bytes);
   options.cors_allow_origins = arguments.cors_allow_origins;
   options.latency_ms = arguments.latency_ms;
   options.bandwidth_limit_bytes = static_cast<int64_t>(arguments.bandwidth_limit_bytes);
@@ -66,6 +68,9 @@ void Serve(const ServeArguments& arguments) {
   fmt::print("  list     rushes connect {}:{}\n", server->host(), server->port());
   fmt::print("  native   rerun {}\n", url);
   fmt::print("  web      rerun --web-viewer {}\n", url);
+  if (arguments.live_history_bytes > 0) {
+    fmt::print("  live     rr.connect_grpc(\"{}/proxy\") in programs that log, rerun {}/proxy to watch\n", url, url);
+  }
   fmt::print("Stop with Ctrl-C.\n");
   std::fflush(stdout);
 
@@ -91,6 +96,12 @@ void AddServe(CLI::App* app) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   command->add_option("--cache", arguments->cache_bytes, "Bound of the cache of decoded chunks, such as 512MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("1GiB");
+  command
+      ->add_option("--live-history", arguments->live_history_bytes,
+                   "Bound of what is kept of live messages for viewers that come later, such as 256MiB; at least 1MiB, or 0 for no live "
+                   "logging")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("1GiB");
   command

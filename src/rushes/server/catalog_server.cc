@@ -3,15 +3,20 @@
 #include <atomic>
 #include <chrono>
 
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include "rushes/server/catalog_service.h"
+#include "rushes/server/health_service.h"
 #include "rushes/server/http_server.h"
 #include "rushes/server/listener.h"
+#include "rushes/server/proxy_service.h"
+#include "rushes/server/reflection_service.h"
 #include "rushes/server/rpc_internal.h"
+#include "rushes/wire/headers.h"
 #include "spdlog/spdlog.h"
 
 namespace rushes {
@@ -29,6 +34,9 @@ struct CatalogServer::Impl {
   std::unique_ptr<WorkerPool> pool;
   RpcEnvironment environment;
   std::unique_ptr<grpc::Service> service;
+  std::unique_ptr<grpc::Service> proxy_service;  // null: no live logging
+  std::unique_ptr<HealthService> health;
+  std::vector<std::unique_ptr<grpc::Service>> reflection_services;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<HttpServer> http;
@@ -52,6 +60,16 @@ arrow::Result<std::unique_ptr<CatalogServer>> CatalogServer::Start(std::shared_p
   impl->environment.latency_ms = options.latency_ms;
   impl->environment.bandwidth_limit_bytes = options.bandwidth_limit_bytes;
   impl->service = MakeCatalogService(impl->catalog, impl->environment);
+  std::vector<std::string> services = {wire::kServiceName};
+  if (options.live_history_bytes != 0) {
+    ARROW_ASSIGN_OR_RAISE(auto history, MessageHistory::Make(options.live_history_bytes));
+    impl->proxy_service = MakeProxyService(std::move(history), impl->environment);
+    services.push_back(wire::kProxyServiceName);
+  }
+  impl->health = std::make_unique<HealthService>(services);
+  services.push_back(kHealthService);
+  for (const char* name : kReflectionServices) services.push_back(name);
+  impl->reflection_services = MakeReflectionServices(services);
 
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(-1);
@@ -59,7 +77,15 @@ arrow::Result<std::unique_ptr<CatalogServer>> CatalogServer::Start(std::shared_p
   // Official clients ping idle connections every 30 s; without these two the third ping ends the connection.
   builder.AddChannelArgument("grpc.http2.min_ping_interval_without_data_ms", 5000);
   builder.AddChannelArgument("grpc.keepalive_permit_without_calls", 1);
+  // A peer that vanished without a word, a viewer's machine put to sleep say, is noticed and its calls end.
+  builder.AddChannelArgument("grpc.keepalive_time_ms", 60'000);
+  builder.AddChannelArgument("grpc.keepalive_timeout_ms", 20'000);
   builder.RegisterService(impl->service.get());
+  if (impl->proxy_service) builder.RegisterService(impl->proxy_service.get());
+  // Ours, also where the process switched gRPC's own on.
+  builder.SetOption(std::make_unique<grpc::HealthCheckServiceServerBuilderOption>(nullptr));
+  builder.RegisterService(impl->health->service());
+  for (const auto& reflection : impl->reflection_services) builder.RegisterService(reflection.get());
   impl->acceptor = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
   impl->server = builder.BuildAndStart();
@@ -110,6 +136,7 @@ void CatalogServer::Shutdown() {
     impl_->phase = Impl::Phase::kStopping;
   }
   impl_->environment.stopping = true;
+  impl_->health->StopServing();
   impl_->listener->Stop();
   impl_->http->Stop();
   impl_->server->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);

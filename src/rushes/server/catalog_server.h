@@ -18,13 +18,15 @@ struct CatalogServerOptions {
   std::vector<std::string> cors_allow_origins;
   int latency_ms = 0;                 // waits this long before each answer; for tests of clients
   int64_t bandwidth_limit_bytes = 0;  // per second, of answers; 0: none
-  int num_threads = 16;               // that work on requests; none is held while a client is slow to read
+  // Bound of what is kept of live messages (MessageHistory); 0: no live logging, its calls are UNIMPLEMENTED.
+  int64_t live_history_bytes = int64_t{1} << 30;
+  int num_threads = 16;  // that work on requests; none is held while a client is slow to read
 };
 
 // Thread safe.
 class CatalogServer {
  public:
-  // Binds and listens. IOError names host and port when the port is in use or the host unknown.
+  // Binds and listens. IOError names host and port when the port is in use or the host unknown; Invalid names an option out of range.
   static arrow::Result<std::unique_ptr<CatalogServer>> Start(std::shared_ptr<Catalog> catalog, const CatalogServerOptions& options = {});
   ~CatalogServer();  // shuts down
 

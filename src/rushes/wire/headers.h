@@ -42,6 +42,7 @@ inline constexpr char kFeaturePerSegmentValues[] = "per_segment_index_values";
 // --- names of RPC methods: `/rerun.cloud.v1alpha1.RerunCloudService/<Rpc>`
 
 inline constexpr char kServiceName[] = "rerun.cloud.v1alpha1.RerunCloudService";
+inline constexpr char kProxyServiceName[] = "rerun.sdk_comms.v1alpha1.MessageProxyService";
 
 // Prefix of `Any.type_url` of table providers. Official readers compare whole URLs, so the customary `type.googleapis.com` is wrong here.
 inline constexpr char kAnyUrlPrefix[] = "";
