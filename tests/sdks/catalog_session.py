@@ -137,7 +137,10 @@ def query() -> None:
     keys = ("rerun_segment_id", "frame", SPEED, CAMERA)
     equal(rows(dataset.reader(index="frame"), *keys), whole)
     filled = rows(dataset.reader(index="frame", fill_latest_at=True), *keys)
-    equal([c for _, _, _, c in filled], [[f // 5 * 5.0 + 100 * n] for n in range(3) for f in range(10)])
+    equal(
+        [c for _, _, _, c in filled],
+        [[f // 5 * 5.0 + 100 * n] for n in range(3) for f in range(10)],
+    )
     some = dataset.filter_segments([SEGMENTS[1], "unknown"]).filter_contents(["/camera/**"])
     equal(
         rows(some.reader(index="frame"), "frame", CAMERA),

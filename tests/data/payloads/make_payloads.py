@@ -96,10 +96,16 @@ def main() -> None:
                 [
                     pa.field("rerun.controls.RowId", pa.binary(16), False, row_id),
                     pa.field(
-                        "frame", pa.int64(), True, {"rerun:kind": "index", "rerun:index_name": "frame"}
+                        "frame",
+                        pa.int64(),
+                        True,
+                        {"rerun:kind": "index", "rerun:index_name": "frame"},
                     ),
                     pa.field(
-                        "x", pa.list_(pa.float64()), True, {"rerun:kind": "data", "rerun:component": "x"}
+                        "x",
+                        pa.list_(pa.float64()),
+                        True,
+                        {"rerun:kind": "data", "rerun:component": "x"},
                     ),
                 ],
                 {
