@@ -151,15 +151,23 @@ class LocalChunkSource final : public ChunkSource {
     std::vector<const SegmentIndex*> indexes;
     for (const LayerPtr& layer : segment->layers) indexes.push_back(layer->store->index().get());
 
-    // Entities of all layers; positions of each layer's own list in it.
+    // Entities of all layers; positions of each layer's own list in it, unless it is that list.
     std::vector<std::vector<uint32_t>> entity_of(indexes.size());
-    std::unordered_map<EntityPath, uint32_t> known;
-    for (size_t l = 0; l < indexes.size(); ++l) {
-      for (const EntityPath& entity : indexes[l]->entities()) {
-        const auto [it, added] = known.emplace(entity, static_cast<uint32_t>(out.entities.size()));
-        if (added) out.entities.push_back(entity);
-        entity_of[l].push_back(it->second);
+    if (indexes.size() == 1) {
+      out.entities = indexes[0]->entities();
+    } else {
+      std::unordered_map<EntityPath, uint32_t> known;
+      for (size_t l = 0; l < indexes.size(); ++l) {
+        for (const EntityPath& entity : indexes[l]->entities()) {
+          const auto [it, added] = known.emplace(entity, static_cast<uint32_t>(out.entities.size()));
+          if (added) out.entities.push_back(entity);
+          entity_of[l].push_back(it->second);
+        }
       }
+    }
+    std::vector<int> timeline_of;
+    for (const SegmentIndex* index : indexes) {
+      timeline_of.push_back(selection.timeline.empty() ? -1 : index->TimelineIndex(selection.timeline));
     }
 
     const std::vector<SelectedChunk> selected = SelectChunks(indexes, selection);
@@ -168,9 +176,10 @@ class LocalChunkSource final : public ChunkSource {
       const SegmentIndex& index = *indexes[chunk.layer];
       ChunkInfo info;
       info.id = index.id(chunk.chunk);
-      info.entity = entity_of[chunk.layer][index.entity(chunk.chunk)];
+      const uint32_t entity = index.entity(chunk.chunk);
+      info.entity = indexes.size() == 1 ? entity : entity_of[chunk.layer][entity];
       info.is_static = index.is_static(chunk.chunk);
-      if (const int timeline = selection.timeline.empty() ? -1 : index.TimelineIndex(selection.timeline); timeline >= 0) {
+      if (const int timeline = timeline_of[chunk.layer]; timeline >= 0) {
         if (const auto span = index.Span(chunk.chunk, timeline)) {
           info.has_timeline = true;
           info.start = span->start;

@@ -190,19 +190,25 @@ std::strong_ordering ComparePart(const std::string& a, const std::string& b) {
 }  // namespace
 
 EntityPath::EntityPath() {
-  static const std::shared_ptr<const Data> kRoot = std::make_shared<const Data>(Data{{}, "/"});
+  static const std::shared_ptr<const Data> kRoot = MakeData({});
   data_ = kRoot;
 }
 
-EntityPath EntityPath::FromParts(std::vector<std::string> parts) {
-  if (parts.empty()) return EntityPath();
+std::shared_ptr<const EntityPath::Data> EntityPath::MakeData(std::vector<std::string> parts) {
   auto data = std::make_shared<Data>();
+  if (parts.empty()) data->text = "/";
   for (const std::string& part : parts) {
     data->text.push_back('/');
     AppendEscaped(part, &data->text);
   }
   data->parts = std::move(parts);
-  return EntityPath(std::move(data));
+  data->is_property = !data->parts.empty() && data->parts[0] == "__properties";
+  data->hash = std::hash<std::string>()(data->text);
+  return data;
+}
+
+EntityPath EntityPath::FromParts(std::vector<std::string> parts) {
+  return parts.empty() ? EntityPath() : EntityPath(MakeData(std::move(parts)));
 }
 
 EntityPath EntityPath::Parse(std::string_view text) {
@@ -228,8 +234,6 @@ EntityPath EntityPath::Parent() const {
   if (parts().size() <= 1) return EntityPath();
   return FromParts({parts().begin(), parts().end() - 1});
 }
-
-bool EntityPath::IsProperty() const { return !parts().empty() && parts()[0] == "__properties"; }
 
 std::strong_ordering operator<=>(const EntityPath& a, const EntityPath& b) {
   if (a.data_ == b.data_) return std::strong_ordering::equal;

@@ -40,16 +40,21 @@ class EntityPath {
   bool StartsWith(const EntityPath& prefix) const;
   EntityPath Parent() const;  // of the root: the root
   // At or below `/__properties`.
-  bool IsProperty() const;
+  bool IsProperty() const { return data_->is_property; }
+  size_t hash() const { return data_->hash; }
 
-  friend bool operator==(const EntityPath& a, const EntityPath& b) { return a.data_ == b.data_ || a.data_->text == b.data_->text; }
+  friend bool operator==(const EntityPath& a, const EntityPath& b) { return a.data_ == b.data_ || (a.hash() == b.hash() && a.text() == b.text()); }
   friend std::strong_ordering operator<=>(const EntityPath& a, const EntityPath& b);
 
  private:
   struct Data {
     std::vector<std::string> parts;
     std::string text;
+    // Asked for every chunk of a scan.
+    bool is_property = false;
+    size_t hash = 0;
   };
+  static std::shared_ptr<const Data> MakeData(std::vector<std::string> parts);
   explicit EntityPath(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;
 };
@@ -58,5 +63,5 @@ class EntityPath {
 
 template <>
 struct std::hash<rushes::EntityPath> {
-  size_t operator()(const rushes::EntityPath& path) const noexcept { return std::hash<std::string>()(path.text()); }
+  size_t operator()(const rushes::EntityPath& path) const noexcept { return path.hash(); }
 };

@@ -192,4 +192,23 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   return plan;
 }
 
+std::shared_ptr<const std::vector<uint8_t>> ScanPlan::ColumnsOfSegment(const std::shared_ptr<const DatasetSchema>& schema) const {
+  constexpr size_t kMaxKnown = 1024;
+  {
+    MutexLock lock(mutex_);
+    if (const auto it = known_schemas_.find(schema.get()); it != known_schemas_.end()) return it->second.shows;
+  }
+  auto shows = std::make_shared<std::vector<uint8_t>>();
+  shows->reserve(view.size());
+  for (const ViewColumn& column : view) {
+    const ComponentColumn* own = schema == nullptr ? nullptr : schema->FindColumn(column.column.entity, column.column.descriptor.component);
+    shows->push_back(schema == nullptr || (own != nullptr && (!own->is_semantically_empty || query.include_semantically_empty_columns) &&
+                                           (query.index || own->is_static)));
+  }
+  MutexLock lock(mutex_);
+  if (known_schemas_.size() >= kMaxKnown) known_schemas_.clear();
+  known_schemas_[schema.get()] = {schema, shows};
+  return shows;
+}
+
 }  // namespace rushes

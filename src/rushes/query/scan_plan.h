@@ -11,6 +11,7 @@
 #include "arrow/result.h"
 #include "arrow/type.h"
 #include "rushes/chunk/dataset_schema.h"
+#include "rushes/chunk/mutex.h"
 #include "rushes/query/expression.h"
 #include "rushes/query/query.h"
 
@@ -64,6 +65,8 @@ struct ScanPlan {
   bool has_clears = false;
   // Nothing can pass the filter.
   bool is_empty = false;
+  // Per column in view, whether a segment with this schema shows it: the view's rules hold for a segment's own data too. Thread safe.
+  std::shared_ptr<const std::vector<uint8_t>> ColumnsOfSegment(const std::shared_ptr<const DatasetSchema>& schema) const;
   // Whether to fetch what comes after the rows at work: not for a few rows.
   bool reads_ahead() const { return options.limit < 0 || options.limit > kFewRows; }
   static constexpr int64_t kFewRows = 8192;
@@ -74,6 +77,15 @@ struct ScanPlan {
                                                              const std::optional<std::vector<std::string>>& columns,
                                                              const std::optional<arrow::compute::Expression>& filter,
                                                              const ScanOptions& options);
+
+ private:
+  // Many segments share few schemas.
+  struct KnownSchema {
+    std::shared_ptr<const DatasetSchema> schema;
+    std::shared_ptr<const std::vector<uint8_t>> shows;
+  };
+  mutable Mutex mutex_;
+  mutable std::unordered_map<const DatasetSchema*, KnownSchema> known_schemas_ RUSHES_GUARDED_BY(mutex_);
 };
 
 // Positions in `schema.columns()` of the component columns in view.

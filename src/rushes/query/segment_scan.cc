@@ -142,7 +142,8 @@ struct SegmentScan::PendingFetch {
   std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
   int64_t bytes = 0;
   std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
-  std::unique_ptr<WorkSet> work;
+  std::unique_ptr<WorkSet> work;       // null: not begun
+  std::vector<ComponentList> values;  // then: per chunk, the components that are needed
 };
 
 SegmentScan::SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads)
@@ -188,12 +189,19 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::Next() {
 std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<uint32_t> chunks) const {
   auto fetch = std::make_unique<PendingFetch>();
   fetch->chunks = std::move(chunks);
+  if (max_threads_ == 1) {  // all at once, when it is waited for
+    for (const uint32_t chunk : fetch->chunks) {
+      fetch->values.push_back(NeededValues(chunk));
+      fetch->is_part.push_back(fetch->values.back() != nullptr);
+    }
+    CountFetch(*fetch);
+    return fetch;
+  }
   int64_t bytes = 0;
   for (const uint32_t chunk : fetch->chunks) bytes += segment_->chunks[chunk].byte_size;
   fetch->bytes = bytes;
   constexpr int64_t kMinPieceBytes = int64_t{256} << 10;
-  const int64_t max_pieces = max_threads_ == 1 ? 1 : 2 * WorkParallelism();
-  const int64_t pieces = std::clamp<int64_t>(bytes / kMinPieceBytes, 1, max_pieces);
+  const int64_t pieces = std::clamp<int64_t>(bytes / kMinPieceBytes, 1, 2 * WorkParallelism());
   std::vector<std::vector<uint32_t>> groups(1);
   int64_t filled = 0;
   for (const uint32_t chunk : fetch->chunks) {
@@ -215,19 +223,27 @@ std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<u
     work.push_back([source = plan_->source, segment = segment_, results = fetch->results, wanted = std::move(groups[g]),
                     values = std::move(values), g] { return source->FetchChunks(*segment, wanted, values).Value(&(*results)[g]); });
   }
-  if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
-    statistics->chunks_fetched += static_cast<int64_t>(fetch->chunks.size());
-    statistics->chunks_in_part += std::count(fetch->is_part.begin(), fetch->is_part.end(), 1);
-  }
+  CountFetch(*fetch);
   fetch->work = std::make_unique<WorkSet>(std::move(work));
-  if (max_threads_ != 1) fetch->work->Start(max_threads_);
+  fetch->work->Start(max_threads_);
   return fetch;
 }
 
+void SegmentScan::CountFetch(const PendingFetch& fetch) const {
+  ScanStatistics* const statistics = plan_->options.statistics.get();
+  if (statistics == nullptr) return;
+  statistics->chunks_fetched += static_cast<int64_t>(fetch.chunks.size());
+  statistics->chunks_in_part += std::count(fetch.is_part.begin(), fetch.is_part.end(), 1);
+}
+
 arrow::Result<std::vector<ChunkPtr>> SegmentScan::FinishFetch(PendingFetch* fetch) const {
-  ARROW_RETURN_NOT_OK(fetch->work->Wait());
   std::vector<ChunkPtr> out;
-  for (auto& group : *fetch->results) std::move(group.begin(), group.end(), std::back_inserter(out));
+  if (fetch->work == nullptr) {
+    ARROW_ASSIGN_OR_RAISE(out, plan_->source->FetchChunks(*segment_, fetch->chunks, fetch->values));
+  } else {
+    ARROW_RETURN_NOT_OK(fetch->work->Wait());
+    for (auto& group : *fetch->results) std::move(group.begin(), group.end(), std::back_inserter(out));
+  }
   const auto missing = static_cast<size_t>(std::count(out.begin(), out.end(), nullptr));
   if (out.size() != fetch->chunks.size() || missing > 0) {
     return arrow::Status::IOError("segment ", segment_->segment_id, " under-delivered: ", out.size() - missing, "/", fetch->chunks.size(),
@@ -296,16 +312,12 @@ ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
 arrow::Status SegmentScan::Open() {
   const ScanPlan& plan = *plan_;
   columns_.resize(plan.view.size());
+  const auto shows = plan.ColumnsOfSegment(segment_->schema);
   for (size_t i = 0; i < columns_.size(); ++i) {
     Column& column = columns_[i];
     const ScanPlan::ViewColumn& view = plan.view[i];
     column.is_needed = view.is_needed;
-    // The view's rules hold for the segment's own data too.
-    if (segment_->schema != nullptr) {
-      const ComponentColumn* own = segment_->schema->FindColumn(view.column.entity, view.column.descriptor.component);
-      column.in_view = own != nullptr && (!own->is_semantically_empty || plan.query.include_semantically_empty_columns) &&
-                       (plan.query.index || own->is_static);
-    }
+    column.in_view = (*shows)[i];
     column.has_rows = column.in_view && view.has_rows;
   }
 

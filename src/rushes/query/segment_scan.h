@@ -50,6 +50,7 @@ class SegmentScan {
   void KeepWhereNotNull();
   ComponentList NeededValues(uint32_t chunk) const;
   std::unique_ptr<PendingFetch> StartFetch(std::vector<uint32_t> chunks) const;
+  void CountFetch(const PendingFetch& fetch) const;
   arrow::Result<std::vector<ChunkPtr>> FinishFetch(PendingFetch* fetch) const;
   arrow::Result<std::vector<uint32_t>> NextGroup();
   arrow::Status LoadGroup();

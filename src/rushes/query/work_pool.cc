@@ -1,18 +1,27 @@
 #include "rushes/query/work_pool.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "arrow/util/cpu_info.h"
+#include "arrow/util/future.h"
 #include "arrow/util/thread_pool.h"
 
 namespace rushes {
 namespace {
 
-// Never destroyed: pieces may still run when the process ends. Arrow's pool starts its threads anew after a fork.
+// Never destroyed, but at rest when the process ends: what its threads touch, in Arrow and here, is taken down then. Its work that runs is
+// waited for, what has not begun is dropped, and sets that still come are done by whoever waits for them. Arrow's pool starts its threads
+// anew after a fork.
 arrow::internal::ThreadPool* SharedThreads() {
   using Pool = std::shared_ptr<arrow::internal::ThreadPool>;
-  static const Pool* const kPool =
-      new Pool(arrow::internal::ThreadPool::MakeEternal(arrow::internal::ThreadPool::DefaultCapacity()).ValueOrDie());
+  static const Pool* const kPool = [] {
+    auto* const pool = new Pool(arrow::internal::ThreadPool::MakeEternal(arrow::internal::ThreadPool::DefaultCapacity()).ValueOrDie());
+    // Handlers run in reverse order: registered after Arrow made what it makes for a first task, this one runs before its end.
+    if (const auto first = (*pool)->Submit([] {}); first.ok()) first->Wait();
+    std::atexit([] { ARROW_UNUSED(SharedThreads()->Shutdown(/*wait=*/false)); });
+    return pool;
+  }();
   return kPool->get();
 }
 
