@@ -75,7 +75,7 @@ class Saver:
             size = self.path.stat().st_size
             time.sleep(0.5)
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 def frames_of(path: Path) -> list[int]:

@@ -159,6 +159,8 @@ def options_of(title: str, before: list[str]) -> list[str]:
             options.append("include empty columns")
         elif part == "fill":
             options.append("fill")
+        elif part == "include_origin_times":
+            options.append("include origin times")
         elif match := re.fullmatch(r"(\d+) <= frame <= (\d+)", part):
             options.append(f"filter (and (>= frame {match[1]}) (<= frame {match[2]}))")
         elif part.startswith("{"):
@@ -392,6 +394,8 @@ def read_call(query: CaseQuery, dataset: rr.catalog.DatasetEntry) -> Call:
             call.options["include_semantically_empty_columns"] = True
         elif line == "include tombstone columns":
             call.options["include_tombstone_columns"] = True
+        elif line == "include origin times":
+            call.options["include_origin_times"] = True
         elif line == "fill":
             call.options["fill_latest_at"] = True
         elif line.startswith("fill max age "):

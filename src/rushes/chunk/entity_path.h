@@ -43,7 +43,9 @@ class EntityPath {
   bool IsProperty() const { return data_->is_property; }
   size_t hash() const { return data_->hash; }
 
-  friend bool operator==(const EntityPath& a, const EntityPath& b) { return a.data_ == b.data_ || (a.hash() == b.hash() && a.text() == b.text()); }
+  friend bool operator==(const EntityPath& a, const EntityPath& b) {
+    return a.data_ == b.data_ || (a.hash() == b.hash() && a.text() == b.text());
+  }
   friend std::strong_ordering operator<=>(const EntityPath& a, const EntityPath& b);
 
  private:

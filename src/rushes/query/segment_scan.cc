@@ -142,8 +142,8 @@ struct SegmentScan::PendingFetch {
   std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
   int64_t bytes = 0;
   std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
-  std::unique_ptr<WorkSet> work;       // null: not begun
-  std::vector<ComponentList> values;  // then: per chunk, the components that are needed
+  std::unique_ptr<WorkSet> work;                                // null: not begun
+  std::vector<ComponentList> values;                            // then: per chunk, the components that are needed
 };
 
 SegmentScan::SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads)

@@ -443,6 +443,8 @@ Call ReadCall(const CaseQuery& text, MemoryChunkSource& source) {
       query.include_semantically_empty_columns = true;
     } else if (line == "include tombstone columns") {
       query.include_tombstone_columns = true;
+    } else if (line == "include origin times") {
+      query.include_origin_times = true;
     } else if (line == "fill") {
       query.fill_latest_at = true;
     } else if (const auto age = After(line, "fill max age")) {
