@@ -104,7 +104,8 @@ class LocalChunkSource final : public ChunkSource {
       const auto entries = index.Entries(column);
       const auto entry = std::lower_bound(entries.begin(), entries.end(), position,
                                           [](const SegmentIndex::ColumnEntry& a, uint32_t b) { return a.chunk < b; });
-      if (entry != entries.end() && entry->chunk == position) out.push_back({index.components()[column.component].component, entry->num_rows});
+      if (entry != entries.end() && entry->chunk == position)
+        out.push_back({index.components()[column.component].component, entry->num_rows});
     }
     return out;
   }

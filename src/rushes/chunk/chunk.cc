@@ -231,9 +231,9 @@ std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>
   constexpr int64_t kSharedRows = 16 * 1024;
   static const std::shared_ptr<arrow::Buffer> kZeros = arrow::Buffer::FromString(std::string((kSharedRows + 1) * sizeof(int32_t), '\0'));
   const int64_t bytes = (num_rows + 1) * static_cast<int64_t>(sizeof(int32_t));
-  const std::shared_ptr<arrow::Buffer> offsets =
-      num_rows <= kSharedRows ? arrow::SliceBuffer(kZeros, 0, bytes)
-                              : arrow::Buffer::FromString(std::string(static_cast<size_t>(bytes), '\0'));
+  const std::shared_ptr<arrow::Buffer> offsets = num_rows <= kSharedRows
+                                                     ? arrow::SliceBuffer(kZeros, 0, bytes)
+                                                     : arrow::Buffer::FromString(std::string(static_cast<size_t>(bytes), '\0'));
   const auto values = arrow::MakeEmptyArray(static_cast<const arrow::ListType&>(*list_type).value_type()).ValueOrDie();
   return arrow::MakeArray(arrow::ArrayData::Make(list_type, num_rows, {nullptr, offsets}, {values->data()}, 0));
 }

@@ -96,9 +96,7 @@ class ChunkSource {
   virtual arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) = 0;
 
   // What is known of a chunk's components before it is fetched: all that have a value in it. nullopt: nothing is known. Cheap.
-  virtual std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) {
-    return std::nullopt;
-  }
+  virtual std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) { return std::nullopt; }
 
   // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order. `values`, one per chunk or empty, says which
   // components' values are needed (null: all); a source may leave the others out (ComponentList), or not. Blocking.

@@ -259,10 +259,10 @@ std::set<std::string> RowFilter::NullIfNull(const cp::Expression& expression) co
     if (at < columns_.size()) return {columns_[at]};
     return {columns_[static_cast<size_t>(list_comparisons_[at - columns_.size()].column)]};
   }
-  static const std::set<std::string> kStrict = {"equal",       "not_equal",         "less",         "less_equal", "greater", "greater_equal",
-                                                "invert",      "cast",              "struct_field", "add",        "subtract", "multiply",
-                                                "add_checked", "subtract_checked",  "divide",       "negate",     "abs",      "multiply_checked",
-                                                "list_element", "list_value_length"};
+  static const std::set<std::string> kStrict = {
+      "equal",  "not_equal",    "less", "less_equal",       "greater",      "greater_equal",    "invert",
+      "cast",   "struct_field", "add",  "subtract",         "multiply",     "add_checked",      "subtract_checked",
+      "divide", "negate",       "abs",  "multiply_checked", "list_element", "list_value_length"};
   const cp::Expression::Call* const call = expression.call();
   if (call == nullptr || !kStrict.contains(call->function_name)) return {};
   std::set<std::string> out;

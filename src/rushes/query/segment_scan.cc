@@ -134,7 +134,7 @@ struct SegmentScan::Window {
 };
 
 struct SegmentScan::PendingFetch {
-  std::vector<uint32_t> chunks;   // positions in the segment's chunks
+  std::vector<uint32_t> chunks;  // positions in the segment's chunks
   std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
   int64_t bytes = 0;
   std::shared_ptr<std::vector<std::vector<ChunkPtr>>> results;  // per piece
@@ -353,7 +353,8 @@ arrow::Status SegmentScan::Open() {
   return arrow::Status::OK();
 }
 
-// Finds the static values; whether there are any data at all. Values that nobody reads are not fetched where it is known that they are there.
+// Finds the static values; whether there are any data at all. Values that nobody reads are not fetched where it is known that they are
+// there.
 arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
   bool has_data = false;
   std::erase_if(chunks, [&](uint32_t chunk) {
@@ -376,9 +377,8 @@ arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
   ARROW_ASSIGN_OR_RAISE(const auto fetched, FinishFetch(fetch.get()));
   ARROW_RETURN_NOT_OK(FindStaticCells(*fetch, fetched));
   // A chunk without rows or components is no data.
-  return has_data || std::any_of(fetched.begin(), fetched.end(), [](const ChunkPtr& chunk) {
-           return chunk->num_rows() > 0 && !chunk->schema().columns().empty();
-         });
+  return has_data || std::any_of(fetched.begin(), fetched.end(),
+                                 [](const ChunkPtr& chunk) { return chunk->num_rows() > 0 && !chunk->schema().columns().empty(); });
 }
 
 // Where the filter wants a value in some column, chunks that do not overlap any that may hold one make no rows.

@@ -592,31 +592,29 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
 
   std::vector<ByteRange> ranges;
   for (const size_t at : parts) ranges.push_back(StartOf(*index_, chunks[at], *values[at]));
-  ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-        const size_t at = parts[request];
-        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(std::string_view(*bytes), *values[at], HeadBytes(*index_, chunks[at])));
-        if (chunk == nullptr) {
-          whole.push_back(at);
-          return arrow::Status::OK();
-        }
-        ARROW_RETURN_NOT_OK(check(at, *chunk));
-        out[at] = std::move(chunk);
-        return arrow::Status::OK();
-      }));
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+    const size_t at = parts[request];
+    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(std::string_view(*bytes), *values[at], HeadBytes(*index_, chunks[at])));
+    if (chunk == nullptr) {
+      whole.push_back(at);
+      return arrow::Status::OK();
+    }
+    ARROW_RETURN_NOT_OK(check(at, *chunk));
+    out[at] = std::move(chunk);
+    return arrow::Status::OK();
+  }));
 
   std::vector<uint32_t> positions;
   for (const size_t at : whole) positions.push_back(chunks[at]);
   ranges = PlacesOf(*index_, positions);
-  ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-        const size_t at = whole[request];
-        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
-        ARROW_RETURN_NOT_OK(check(at, *chunk));
-        if (cache != nullptr) cache->Insert(cache_owner_, chunks[at], chunk);
-        out[at] = std::move(chunk);
-        return arrow::Status::OK();
-      }));
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+    const size_t at = whole[request];
+    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
+    ARROW_RETURN_NOT_OK(check(at, *chunk));
+    if (cache != nullptr) cache->Insert(cache_owner_, chunks[at], chunk);
+    out[at] = std::move(chunk);
+    return arrow::Status::OK();
+  }));
   return out;
 }
 
@@ -624,29 +622,27 @@ arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());
   const std::vector<ByteRange> ranges = PlacesOf(*index_, chunks);
-  ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-        const std::string_view view(*bytes);
-        ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
-        ChunkMessage& result = out[request];
-        result.pieces.reserve(3);
-        result.id = index_->id(chunks[request]);
-        if (message.chunk_id && *message.chunk_id != result.id) {
-          return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
-        }
-        result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
-        if (message.store_id.application_id && message.chunk_id && message.is_static) {
-          result.pieces.push_back(bytes);
-          return arrow::Status::OK();
-        }
-        const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
-                                                     index_->is_static(chunks[request]));
-        result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
-        result.pieces.push_back(
-            arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
-        result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
-        return arrow::Status::OK();
-      }));
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+    const std::string_view view(*bytes);
+    ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
+    ChunkMessage& result = out[request];
+    result.pieces.reserve(3);
+    result.id = index_->id(chunks[request]);
+    if (message.chunk_id && *message.chunk_id != result.id) {
+      return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
+    }
+    result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
+    if (message.store_id.application_id && message.chunk_id && message.is_static) {
+      result.pieces.push_back(bytes);
+      return arrow::Status::OK();
+    }
+    const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
+                                                 index_->is_static(chunks[request]));
+    result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
+    result.pieces.push_back(arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
+    result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
+    return arrow::Status::OK();
+  }));
   return out;
 }
 

@@ -14,7 +14,8 @@ struct Range {
 
 bool HasOneOf(const Chunk& chunk, const ComponentList& components) {
   if (components == nullptr) return true;
-  return std::any_of(components->begin(), components->end(), [&](const std::string& name) { return chunk.schema().ColumnIndex(name) >= 0; });
+  return std::any_of(components->begin(), components->end(),
+                     [&](const std::string& name) { return chunk.schema().ColumnIndex(name) >= 0; });
 }
 
 Range RangeOf(const Chunk& chunk, int timeline) {
