@@ -44,7 +44,10 @@ class Server:
         For each dataset name a directory of recordings, or a list of recordings. Each recording becomes a segment whose id
         is the recording id.
     tables
-        Not supported yet.
+        For each table name the directory of a table that was created before, by `create_table(..., url=...)`.
+    table_directory
+        Where tables are kept that are created without a URL; they stay there, each in its own directory, and can be given in
+        `tables` again. By default they are in a temporary directory, which is removed at shutdown.
     addr
         Deprecated name of `host`.
     cache_bytes
@@ -63,6 +66,7 @@ class Server:
         datasets: dict[str, str | PathLike[str] | Sequence[str | PathLike[str]]] | None = None,
         tables: dict[str, PathLike[str]] | None = None,
         addr: str = "127.0.0.1",
+        table_directory: str | PathLike[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
         live_history_bytes: int = LIVE_HISTORY_BYTES,
     ) -> None:
@@ -83,15 +87,19 @@ class Server:
             raise TypeError(f"port must be an int or None, not {type(port).__name__}")
         if port is not None and not 0 <= port <= 65535:
             raise OverflowError(f"port {port} is not between 0 and 65535")
-        if tables:
-            raise NotImplementedError(
-                "tables are not supported yet; start the server without `tables`"
+        if tables is not None and not isinstance(tables, dict):
+            raise TypeError(
+                f"tables must be a dict of name to directory, not {type(tables).__name__}"
             )
         if datasets is not None and not isinstance(datasets, dict):
             raise TypeError(
                 f"datasets must be a dict of name to recordings, not {type(datasets).__name__}"
             )
         files = {name: _recordings(name, value) for name, value in (datasets or {}).items()}
+        directories = {name: str(local_path(path)) for name, path in (tables or {}).items()}
+        own_directory = (
+            "" if table_directory is None else str(local_path(table_directory).absolute())
+        )
         cache_bytes = checked_cache_bytes(cache_bytes)
         live_history_bytes = checked_live_history_bytes(live_history_bytes)
         try:
@@ -99,6 +107,8 @@ class Server:
                 host=host,
                 port=port or 0,
                 datasets=files,
+                tables=directories,
+                table_directory=own_directory,
                 cache_bytes=cache_bytes,
                 live_history_bytes=live_history_bytes,
             )

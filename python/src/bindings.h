@@ -19,6 +19,13 @@ struct ConnectionObject {
   Owned<Connection> connection;
 };
 
+void BindTables(nanobind::module_& module);
+// The methods of a connection that are about tables.
+void AddTableCalls(nanobind::class_<ConnectionObject>& connection);
+
+// TypeError unless it has 16 bytes.
+EntryId ToEntryId(const nanobind::bytes& id);
+
 // A dataset opened for reading.
 struct SourceObject {
   Owned<ChunkSource> source;

@@ -15,11 +15,6 @@ namespace {
 
 namespace nb = nanobind;
 
-EntryId ToEntryId(const nb::bytes& id) {
-  if (id.size() != Tuid::kNumBytes) throw nb::type_error("an entry id has 16 bytes");
-  return EntryId::FromBytes(id.c_str());
-}
-
 nb::bytes ToPython(EntryId id) {
   const auto bytes = id.bytes();
   return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -87,6 +82,11 @@ TableObject ScanTable(const ConnectionObject& self, Call call) {
 
 }  // namespace
 
+EntryId ToEntryId(const nb::bytes& id) {
+  if (id.size() != Tuid::kNumBytes) throw nb::type_error("an entry id has 16 bytes");
+  return EntryId::FromBytes(id.c_str());
+}
+
 void BindConnection(nb::module_& module) {
   nb::class_<EntryDetails>(module, "EntryDetails")
       .def_prop_ro("id", [](const EntryDetails& self) { return ToPython(self.id); })
@@ -103,7 +103,9 @@ void BindConnection(nb::module_& module) {
 
   nb::class_<TaskStream>(module, "TaskStream").def("next", &TaskStream::Next);
 
-  nb::class_<ConnectionObject>(module, "Connection")
+  nb::class_<ConnectionObject> connection_class(module, "Connection");
+  AddTableCalls(connection_class);
+  connection_class
       .def_static(
           "open",
           [](std::string address, std::string token, double timeout_s) {
@@ -214,8 +216,6 @@ void BindConnection(nb::module_& module) {
             return ScanTable(self, [id = ToEntryId(id)](Connection& connection) { return connection.ScanManifest(id); });
           },
           nb::arg("id"))
-      .def("entries_table",
-           [](const ConnectionObject& self) { return ScanTable(self, [](Connection& connection) { return connection.ScanEntries(); }); })
       .def(
           "open_dataset",
           [](const ConnectionObject& self, const nb::bytes& id) {

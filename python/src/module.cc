@@ -5,6 +5,7 @@
 #include "arrow_objects.h"
 #include "bindings.h"
 #include "blocking.h"
+#include "scan.h"
 #include "status.h"
 
 NB_MODULE(_core, module) {
@@ -13,6 +14,8 @@ NB_MODULE(_core, module) {
   rushes::python::BindStatus(module);
   rushes::python::BindBlocking(module);
   rushes::python::BindArrowObjects(module);
+  rushes::python::BindScan(module);
+  rushes::python::BindTables(module);
   rushes::python::BindDataset(module);
   rushes::python::BindText(module);
   rushes::python::BindConnection(module);

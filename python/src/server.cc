@@ -21,17 +21,20 @@ void BindServer(nb::module_& module) {
   nb::class_<ServerObject>(module, "Server")
       .def_static(
           "start",
-          [](std::string host, int port, std::map<std::string, std::vector<std::string>> datasets, int64_t cache_bytes,
-             int64_t live_history_bytes) {
+          [](std::string host, int port, std::map<std::string, std::vector<std::string>> datasets,
+             std::map<std::string, std::string> tables, std::string table_directory, int64_t cache_bytes, int64_t live_history_bytes) {
             ServerOptions options;
             options.host = std::move(host);
             options.port = port;
             options.datasets = std::move(datasets);
+            options.tables = std::move(tables);
+            options.table_directory = std::move(table_directory);
             options.chunk_cache_bytes = cache_bytes;
             options.live_history_bytes = live_history_bytes;
             return ServerObject{Owned<Server>(Check(CallBlocking([options] { return Server::Start(options); })))};
           },
-          nb::arg("host"), nb::arg("port"), nb::arg("datasets"), nb::arg("cache_bytes"), nb::arg("live_history_bytes"))
+          nb::arg("host"), nb::arg("port"), nb::arg("datasets"), nb::arg("tables"), nb::arg("table_directory"), nb::arg("cache_bytes"),
+          nb::arg("live_history_bytes"))
       .def("connect",
            [](const ServerObject& self) {
              auto server = self.server.get();

@@ -9,7 +9,7 @@ from rushes._index_values import IndexValuesLike
 
 from ._client import CatalogClient, VersionInfo
 from ._content_filter import ContentFilter
-from ._entry import DatasetEntry, DatasetSelection, Entry, Layer, Segment, TableEntry
+from ._entry import DatasetEntry, DatasetSelection, Entry, Layer, Segment
 from ._ids import EntryId, EntryKind
 from ._info import DatasetInfo, LayerInfo, TimelineInfo
 from ._registration import (
@@ -26,6 +26,7 @@ from ._schema import (
     IndexColumnSelector,
     Schema,
 )
+from ._table import TableEntry
 
 __all__ = [
     "AlreadyExistsError",

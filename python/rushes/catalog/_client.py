@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import urllib.request
+import uuid
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from rushes import _core
 from rushes._errors import AlreadyExistsError, NotFoundError, nearest
 
-from ._entry import DatasetEntry, Entry, TableEntry
+from ._entry import DatasetEntry, Entry, _uri
 from ._ids import EntryId, EntryKind
+from ._table import TableEntry
 
 if TYPE_CHECKING:
     import datafusion
@@ -73,14 +78,15 @@ class CatalogClient:
             raise NotImplementedError(
                 "object_store_auth is not supported: chunks come through the server"
             )
-        self._context = _new_context()
+        _new_context(None)  # says what is missing before anything is connected
         self._connection = _core.Connection.open(_origin(url), token=token or "")
+        self._context = _new_context(self._connection)
 
     @classmethod
     def _from_connection(cls, connection: _core.Connection) -> CatalogClient:
         made = cls.__new__(cls)
-        made._context = _new_context()
         made._connection = connection
+        made._context = _new_context(connection)
         return made
 
     @property
@@ -90,7 +96,10 @@ class CatalogClient:
 
     @property
     def ctx(self) -> datafusion.SessionContext:
-        """The DataFusion session that the dataframes of this client belong to."""
+        """The DataFusion session that the dataframes of this client belong to.
+
+        Its SQL finds the tables of the catalog by their names: `client.ctx.sql("select * from my_table")`.
+        """
         context: datafusion.SessionContext = self._context
         return context
 
@@ -169,6 +178,62 @@ class CatalogClient:
                 raise
             return self.get_dataset(name)
 
+    def create_table(
+        self, name: str, schema: pa.Schema, url: str | PathLike[str] | None = None
+    ) -> TableEntry:
+        """Create an empty table.
+
+        Parameters
+        ----------
+        name
+            A name that SQL takes: `t`, or `schema.t`, or `catalog.schema.t`, of letters, digits and underscores.
+        schema
+            Its columns. Fields whose metadata say `rerun:is_table_index` = `true` are the key of :meth:`TableEntry.upsert`.
+        url
+            A directory as the server sees it, as a `file://` URL or path; the table gets a new directory below it, see
+            `TableEntry.storage_url`. Without one the server chooses: by default a place that is gone when it is shut down.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If the name is taken.
+        ValueError
+            If it cannot be a name, or the URL is not one of a directory.
+
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        _check_table_name(name)
+        if not isinstance(schema, pa.Schema):
+            raise TypeError(f"schema must be a pyarrow.Schema, not {type(schema).__name__}")
+        where = None if url is None else f"{_uri(url).rstrip('/')}/{_new_directory(name)}"
+        info = self._connection.create_table(name, schema, where)
+        return TableEntry(self, info.entry)
+
+    def register_table(self, name: str, url: str | PathLike[str]) -> TableEntry:
+        """Make a table that was created before, by this server or another one, an entry of the catalog.
+
+        Parameters
+        ----------
+        name
+            The name of the entry.
+        url
+            The table's directory as the server sees it: its `TableEntry.storage_url`, or the path.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such directory.
+        ValueError
+            If it holds no table that the server can read.
+        AlreadyExistsError
+            If the name is taken.
+
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        return TableEntry(self, self._connection.register_table(name, _uri(url)).entry)
+
     def version_info(self) -> VersionInfo:
         """Return what is known of the server."""
         from rushes import __version__
@@ -226,7 +291,23 @@ def _kind_name(details: _core.EntryDetails) -> str:
     return EntryKind(details.kind).name.lower().replace("_", " ")
 
 
-def _new_context() -> Any:
+def _check_table_name(name: str) -> None:
+    why = None
+    if not name:
+        why = "Empty input when parsing identifier"
+    elif match := re.search(r"[^A-Za-z0-9_.$]", name):
+        why = f"Unexpected token in identifier: {match.group()}"
+    elif not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", part) for part in name.split(".")):
+        why = f"'{name}' is not an identifier, nor several joined by dots"
+    if why is not None:
+        raise ValueError(f"Invalid table name. sql parser error: {why}")
+
+
+def _new_directory(name: str) -> str:
+    return f"{name.replace('$', '_')}-{uuid.uuid4().hex}"
+
+
+def _new_context(connection: _core.Connection | None) -> Any:
     try:
         import datafusion
     except ImportError as error:
@@ -238,7 +319,12 @@ def _new_context() -> Any:
     install()
     # Batches come in a good size already.
     config = datafusion.SessionConfig({"datafusion.execution.coalesce_batches": "false"})
-    return datafusion.SessionContext(config)
+    context = datafusion.SessionContext(config)
+    if connection is not None:
+        from ._sql import Catalogs
+
+        context.register_catalog_provider_list(Catalogs(connection))
+    return context
 
 
 _INVALID = "Invalid URI: Invalid or missing scheme (expected one of: `rerun://`, `rerun+http://`, `rerun+https://`)"

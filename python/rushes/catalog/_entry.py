@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import datafusion
 
     from ._client import CatalogClient
+    from ._table import TableEntry
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -117,22 +118,6 @@ class Entry(ABC):  # noqa: B024
 
     def __repr__(self) -> str:
         return f"Entry({self.kind!r}, '{self._name}')"
-
-
-class TableEntry(Entry):
-    """A table. Only the list of entries can be read yet."""
-
-    __slots__ = ()
-
-    def reader(self) -> datafusion.DataFrame:
-        """Return the rows of `__entries`; other tables are not supported yet."""
-        if self._name != "__entries":
-            raise NotImplementedError(f"reading table '{self._name}': tables are not supported yet")
-        return _in_memory(pa.table(self._client._connection.entries_table()))
-
-    def arrow_schema(self) -> pa.Schema:
-        """Return the schema."""
-        return self.reader().schema()
 
 
 class DatasetEntry(Entry):
@@ -824,7 +809,7 @@ def _segment_table(
     segments = _in_memory(table)
     if join_meta is None:
         return segments
-    meta = join_meta.reader() if isinstance(join_meta, TableEntry) else join_meta
+    meta = join_meta.reader() if isinstance(join_meta, Entry) else join_meta
     if join_key not in meta.schema().names:
         raise ValueError(f"join_meta must contain join_key column '{join_key}'.")
     if join_key not in table.column_names:

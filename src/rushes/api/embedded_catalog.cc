@@ -13,6 +13,24 @@ arrow::Result<std::shared_ptr<arrow::Table>> ToTable(arrow::Result<std::shared_p
   return arrow::Table::FromRecordBatches((*batch)->schema(), {*batch});
 }
 
+// The rows of a table, until the server is closed.
+class EmbeddedTableReader final : public arrow::RecordBatchReader {
+ public:
+  EmbeddedTableReader(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive,
+                      std::shared_ptr<arrow::RecordBatchReader> reader)
+      : shared_(std::move(catalog)), keep_alive_(std::move(keep_alive)), reader_(std::move(reader)) {}
+  std::shared_ptr<arrow::Schema> schema() const override { return reader_->schema(); }
+  arrow::Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return reader_->ReadNext(batch);
+  }
+
+ private:
+  const std::shared_ptr<EmbeddedCatalog> shared_;
+  const std::shared_ptr<void> keep_alive_;
+  const std::shared_ptr<arrow::RecordBatchReader> reader_;
+};
+
 class EmbeddedConnection final : public Connection {
  public:
   EmbeddedConnection(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive)
@@ -119,9 +137,54 @@ class EmbeddedConnection final : public Connection {
     return ToTable(entry->content->Manifest());
   }
 
-  arrow::Result<std::shared_ptr<arrow::Table>> ScanEntries() override {
+  arrow::Result<TableEntry> CreateTable(const std::string& name, const arrow::Schema& schema,
+                                        const std::optional<std::string>& url) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
-    return ToTable(catalog().state()->EntriesTable());
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog().CreateTable(name, schema, url));
+    return entry->ToTableEntry();
+  }
+
+  arrow::Result<TableEntry> RegisterTable(const std::string& name, const std::string& url) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog().RegisterTable(name, url));
+    return entry->ToTableEntry();
+  }
+
+  arrow::Result<TableEntry> ReadTableEntry(EntryId id) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog().state()->GetTable(id));
+    return entry->ToTableEntry();
+  }
+
+  arrow::Result<TableEntry> UpdateTable(EntryId id, const TableDetails& details) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog().UpdateTable(id, details));
+    return entry->ToTableEntry();
+  }
+
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetTableSchema(EntryId id) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return catalog().GetTableSchema(id);
+  }
+
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(EntryId id,
+                                                                     const std::optional<std::vector<std::string>>& columns) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_ASSIGN_OR_RAISE(auto reader, catalog().ReadTable(id, columns));
+    return std::make_shared<EmbeddedTableReader>(shared_, keep_alive_, std::move(reader));
+  }
+
+  arrow::Status WriteTable(EntryId id, TableInsertMode mode, arrow::RecordBatchReader* rows) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_ASSIGN_OR_RAISE(const auto writer, catalog().WriteTable(id));
+    for (;;) {
+      std::shared_ptr<arrow::RecordBatch> batch;
+      ARROW_RETURN_NOT_OK(rows->ReadNext(&batch));
+      if (batch == nullptr) break;
+      ARROW_RETURN_NOT_OK(writer->Write(batch, mode));
+    }
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return writer->Commit();
   }
 
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override {

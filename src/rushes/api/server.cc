@@ -2,9 +2,22 @@
 
 #include "rushes/api/embedded_catalog.h"
 #include "rushes/api/load_recordings.h"
+#include "rushes/catalog/source_url.h"
 #include "rushes/server/catalog_server.h"
 
 namespace rushes {
+namespace {
+
+TableSpaceOptions SpaceOf(const ServerOptions& options) {
+  TableSpaceOptions out;
+  out.directory = options.table_directory;
+  out.limits.max_batch_bytes = options.max_table_batch_bytes;
+  out.limits.max_upsert_bytes = options.max_table_upsert_bytes;
+  return out;
+}
+
+}  // namespace
+
 struct Server::Impl {
   std::shared_ptr<EmbeddedCatalog> shared;
   std::unique_ptr<CatalogServer> network;
@@ -12,6 +25,7 @@ struct Server::Impl {
   void Shutdown() {
     shared->is_closed = true;
     if (network != nullptr) network->Shutdown();
+    shared->catalog->table_space().RemoveTemporary();
   }
   ~Impl() { Shutdown(); }
 };
@@ -21,9 +35,15 @@ Server::~Server() = default;
 
 arrow::Result<std::shared_ptr<Server>> Server::Start(const ServerOptions& options) {
   auto impl = std::make_shared<Impl>();
-  impl->shared = std::make_shared<EmbeddedCatalog>(std::make_shared<Catalog>(), options.chunk_cache_bytes);
+  impl->shared = std::make_shared<EmbeddedCatalog>(std::make_shared<Catalog>(std::make_unique<MemoryJournal>(), SpaceOf(options)),
+                                                   options.chunk_cache_bytes);
   for (const auto& [name, paths] : options.datasets)
     ARROW_RETURN_NOT_OK(LoadRecordings(impl->shared->catalog.get(), name, paths, BrokenFiles::kLeaveOut));
+  for (const auto& [name, path] : options.tables) {
+    ARROW_ASSIGN_OR_RAISE(const std::string directory, LocalPath(path));
+    const auto table = impl->shared->catalog->RegisterTable(name, FileUrl(directory));
+    if (!table.ok()) return arrow::Status::Invalid("table '", name, "': ", table.status().message());
+  }
   CatalogServerOptions network_options;
   network_options.host = options.host;
   network_options.port = options.port;

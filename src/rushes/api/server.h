@@ -16,6 +16,13 @@ struct ServerOptions {
   int port = 0;                    // 0: any free port
   // Dataset name -> recordings or directories of recordings, each registered as one segment.
   std::map<std::string, std::vector<std::string>> datasets;
+  // Table name -> directory of a table, see docs/tables.md.
+  std::map<std::string, std::string> tables;
+  // Where tables are kept that are created without a URL; they stay there. Empty: a temporary directory, removed at shutdown.
+  std::string table_directory;
+  // Of one batch that is written to a table, decoded, and of all batches of an upsert, which wait in memory.
+  int64_t max_table_batch_bytes = int64_t{512} << 20;
+  int64_t max_table_upsert_bytes = int64_t{512} << 20;
   int64_t chunk_cache_bytes = int64_t{1} << 30;  // bound of the decoded-chunk cache
   // Bound of what is kept of live messages, at url() + "/proxy", for viewers that come later: 1 MiB at least, or 0 for no live logging.
   int64_t live_history_bytes = int64_t{1} << 30;
@@ -29,8 +36,8 @@ struct ServerOptions {
 // its ownership: a server that is dropped goes on while one of them, or a chunk source of one, is left; Shutdown ends it at once.
 class Server {
  public:
-  // Loads, binds and listens. Invalid when a path is missing or a name is no dataset name, IOError when the port is in use; the message
-  // names it. A recording that cannot be read is logged and left out; of a truncated one the readable part is served.
+  // Loads, binds and listens. Invalid when a path is missing, holds no table, or a name is no name of an entry, IOError when the port is in
+  // use; the message names it. A recording that cannot be read is logged and left out; of a truncated one the readable part is served.
   static arrow::Result<std::shared_ptr<Server>> Start(const ServerOptions& options);
   ~Server();
 

@@ -29,16 +29,10 @@ std::string NewTaskId() {
   return text;
 }
 
-std::shared_ptr<Entry> MakeDatasetEntry(EntryId id, std::string name, EntryKind kind, int64_t now_ns) {
-  auto entry = std::make_shared<Entry>();
-  entry->entry = {id, std::move(name), kind, now_ns, now_ns};
-  entry->content = std::make_shared<const DatasetContent>();
-  return entry;
-}
-
 }  // namespace
 
-Catalog::Catalog(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {
+Catalog::Catalog(std::unique_ptr<Journal> journal, TableSpaceOptions tables)
+    : journal_(std::move(journal)), table_space_(std::move(tables)) {
   auto state = std::make_shared<CatalogState>();
   auto entries = std::make_shared<Entry>();
   {

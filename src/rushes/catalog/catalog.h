@@ -14,6 +14,7 @@
 #include "arrow/result.h"
 #include "rushes/catalog/catalog_state.h"
 #include "rushes/catalog/journal.h"
+#include "rushes/catalog/table_space.h"
 #include "rushes/chunk/catalog_types.h"
 #include "rushes/chunk/mutex.h"
 
@@ -31,7 +32,7 @@ struct CatalogEvent {
 // Errors: KeyError (not found), AlreadyExists, Invalid (bad argument), NotImplemented, IOError (files, journal).
 class Catalog {
  public:
-  explicit Catalog(std::unique_ptr<Journal> journal = std::make_unique<MemoryJournal>());
+  explicit Catalog(std::unique_ptr<Journal> journal = std::make_unique<MemoryJournal>(), TableSpaceOptions tables = {});
   Catalog(const Catalog&) = delete;
 
   // The state now. Never null.
@@ -54,6 +55,25 @@ class Catalog {
   arrow::Result<EntryPtr> Rename(EntryId id, const std::string& name);
   // A dataset goes with its companions. Recordings stay on disk.
   arrow::Status Delete(EntryId id);
+
+  // --- tables: catalog_tables.cc
+
+  // An empty table with a blueprint companion. Its rows are kept at `url`, a `file://` URL of a directory that does not exist or is empty;
+  // without one, where the server keeps tables. AlreadyExists when the name is taken or a table is there; then nothing is left behind.
+  arrow::Result<EntryPtr> CreateTable(const std::string& name, const arrow::Schema& schema,
+                                      const std::optional<std::string>& url = std::nullopt);
+  // A table that is at `url` already. Several entries may share one; each sees what is written through the others.
+  arrow::Result<EntryPtr> RegisterTable(const std::string& name, const std::string& url);
+  // Replaces the details. An unset blueprint dataset means the one there is; it is made anew when there is none.
+  arrow::Result<EntryPtr> UpdateTable(EntryId id, TableDetails details);
+  // All rows of a table, `__entries` as well. `columns`: as in Table::Read.
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ReadTable(
+      EntryId id, const std::optional<std::vector<std::string>>& columns = std::nullopt) const;
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetTableSchema(EntryId id) const;
+  // Invalid for `__entries`.
+  arrow::Result<std::unique_ptr<TableWriter>> WriteTable(EntryId id) const;
+  // Where tables are that were created without a URL.
+  TableSpace& table_space() { return table_space_; }
 
   // --- registration
 
@@ -102,7 +122,10 @@ class Catalog {
   void RememberLayer(const LayerPtr& layer);
   void Notify(const CatalogEvent& event);
 
+  arrow::Result<EntryPtr> AddTable(const std::string& name, std::shared_ptr<Table> table);
+
   const std::unique_ptr<Journal> journal_;
+  TableSpace table_space_;
 
   Mutex write_mutex_;  // one writer at a time
   int64_t last_time_ns_ RUSHES_GUARDED_BY(write_mutex_) = 0;

@@ -84,6 +84,15 @@ DatasetEntry Entry::ToDatasetEntry() const {
   return out;
 }
 
+std::shared_ptr<Entry> MakeDatasetEntry(EntryId id, std::string name, EntryKind kind, int64_t now_ns) {
+  auto entry = std::make_shared<Entry>();
+  entry->entry = {id, std::move(name), kind, now_ns, now_ns};
+  entry->content = std::make_shared<const DatasetContent>();
+  return entry;
+}
+
+TableEntry Entry::ToTableEntry() const { return {entry, {details.blueprint_dataset, details.default_blueprint_segment}, table_url}; }
+
 EntryPtr CatalogState::Find(EntryId id) const {
   const auto it = entries_.find(id);
   return it == entries_.end() ? nullptr : it->second;
@@ -103,6 +112,12 @@ arrow::Result<EntryPtr> CatalogState::GetDataset(EntryId id) const {
 arrow::Result<EntryPtr> CatalogState::GetDataset(std::string_view name) const {
   EntryPtr entry = Find(name);
   if (!entry || !entry->is_dataset()) return arrow::Status::KeyError("Entry name '", name, "' not found");
+  return entry;
+}
+
+arrow::Result<EntryPtr> CatalogState::GetTable(EntryId id) const {
+  EntryPtr entry = Find(id);
+  if (!entry || entry->entry.kind != EntryKind::kTable) return arrow::Status::KeyError("Entry id '", EntryIdText(id), "' not found");
   return entry;
 }
 

@@ -15,6 +15,7 @@
 #include "arrow/result.h"
 #include "arrow/type.h"
 #include "rushes/catalog/property_columns.h"
+#include "rushes/catalog/table_storage.h"
 #include "rushes/chunk/catalog_types.h"
 #include "rushes/chunk/dataset_schema.h"
 #include "rushes/chunk/timeline.h"
@@ -99,16 +100,22 @@ struct SegmentProperties {
 // A dataset or table. Immutable.
 struct Entry {
   EntryDetails entry;
+  DatasetDetails details;  // of a table: the blueprint dataset and its default segment
+  // For tables, but not `__entries`.
+  std::shared_ptr<Table> table;
+  std::string table_url;
   // The rest is for datasets.
-  DatasetDetails details;
   std::optional<std::string> default_segment_table_blueprint;
   std::shared_ptr<const DatasetContent> content;
   std::map<std::string, SegmentProperties, std::less<>> properties;
 
   bool is_dataset() const { return content != nullptr; }
   DatasetEntry ToDatasetEntry() const;
+  TableEntry ToTableEntry() const;
 };
 using EntryPtr = std::shared_ptr<const Entry>;
+// An empty dataset of any kind.
+std::shared_ptr<Entry> MakeDatasetEntry(EntryId id, std::string name, EntryKind kind, int64_t now_ns);
 
 // All entries. Immutable once published; writers copy it.
 class CatalogState {
@@ -121,6 +128,8 @@ class CatalogState {
   arrow::Result<EntryPtr> GetDataset(EntryId id) const;
   // KeyError "Entry name '…' not found", also for a table.
   arrow::Result<EntryPtr> GetDataset(std::string_view name) const;
+  // KeyError "Entry id '…' not found", also for a dataset. The entry of `__entries` has no `table`.
+  arrow::Result<EntryPtr> GetTable(EntryId id) const;
 
   // The `__entries` table: id, name, entry_kind, created_at, updated_at.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> EntriesTable() const;

@@ -44,6 +44,21 @@ struct DatasetEntry {
   std::string store_id;  // the handle's URL or name; informational
 };
 
+// What a table entry says beyond its name.
+struct TableDetails {
+  std::optional<EntryId> blueprint_dataset;
+  std::optional<std::string> default_blueprint_segment;
+};
+
+struct TableEntry {
+  EntryDetails entry;
+  TableDetails details;
+  std::string url;  // of its storage; empty for tables of the system
+};
+
+// What a batch that is written to a table does. Values are those of the wire.
+enum class TableInsertMode : int32_t { kAppend = 1, kOverwrite = 2, kReplace = 3, kUpdate = 4 };
+
 // What to do when a (segment, layer) to be registered exists already.
 enum class IfDuplicate : int32_t { kOverwrite = 1, kSkip = 2, kError = 3 };
 

@@ -1,6 +1,8 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "rushes/api/server.h"
@@ -14,6 +16,10 @@ namespace {
 struct ServeArguments {
   std::vector<std::string> paths;
   std::vector<std::string> datasets;  // [NAME=]DIRECTORY
+  std::vector<std::string> tables;    // [NAME=]DIRECTORY
+  std::string table_directory;
+  uint64_t max_table_batch_bytes = uint64_t{512} << 20;
+  uint64_t max_table_upsert_bytes = uint64_t{512} << 20;
   std::string host = "127.0.0.1";
   int port = 51234;
   uint64_t cache_bytes = uint64_t{1} << 30;
@@ -23,21 +29,19 @@ struct ServeArguments {
   uint64_t bandwidth_limit_bytes = 0;
 };
 
-// Adds `[NAME=]DIRECTORY` to the datasets.
-void AddDataset(const std::string& argument, std::map<std::string, std::vector<std::string>>* datasets) {
+// Name and directory of the `[NAME=]DIRECTORY` of an option.
+std::pair<std::string, std::string> NamedDirectory(const char* option, const std::string& argument) {
   std::string name, directory = argument;
   if (const size_t equals = argument.find('='); equals != std::string::npos && !std::filesystem::exists(argument)) {
     name = argument.substr(0, equals);
     directory = argument.substr(equals + 1);
-    if (name.empty()) throw CommandError("--dataset " + argument + ": the name is empty");
+    if (name.empty()) throw CommandError(std::string(option) + " " + argument + ": the name is empty");
   }
   std::error_code error;
   if (!std::filesystem::exists(directory, error)) throw CommandError("no such directory: " + directory);
   if (!std::filesystem::is_directory(directory, error)) throw CommandError("expected a directory, got a file: " + directory);
   if (name.empty()) name = std::filesystem::canonical(directory, error).filename().string();
-  if (!datasets->emplace(name, std::vector<std::string>{directory}).second) {
-    throw CommandError("the dataset \"" + name + "\" is given twice");
-  }
+  return {name, directory};
 }
 
 void Serve(const ServeArguments& arguments) {
@@ -50,7 +54,19 @@ void Serve(const ServeArguments& arguments) {
   options.latency_ms = arguments.latency_ms;
   options.bandwidth_limit_bytes = static_cast<int64_t>(arguments.bandwidth_limit_bytes);
   options.datasets = Check(DatasetsOfPaths(arguments.paths));
-  for (const std::string& dataset : arguments.datasets) AddDataset(dataset, &options.datasets);
+  for (const std::string& dataset : arguments.datasets) {
+    const auto [name, directory] = NamedDirectory("--dataset", dataset);
+    if (!options.datasets.emplace(name, std::vector<std::string>{directory}).second) {
+      throw CommandError("the dataset \"" + name + "\" is given twice");
+    }
+  }
+  for (const std::string& table : arguments.tables) {
+    const auto [name, directory] = NamedDirectory("--table", table);
+    if (!options.tables.emplace(name, directory).second) throw CommandError("the table \"" + name + "\" is given twice");
+  }
+  if (!arguments.table_directory.empty()) options.table_directory = std::filesystem::absolute(arguments.table_directory).string();
+  options.max_table_batch_bytes = static_cast<int64_t>(arguments.max_table_batch_bytes);
+  options.max_table_upsert_bytes = static_cast<int64_t>(arguments.max_table_upsert_bytes);
 
   // Blocked before any thread starts, so that the signals wait for sigwait below.
   sigset_t signals;
@@ -91,6 +107,17 @@ void AddServe(CLI::App* app) {
                       "\"recordings\"; none gives an empty catalog");
   command->add_option("-d,--dataset", arguments->datasets, "[NAME=]DIRECTORY: a directory as a dataset of this name; repeatable")
       ->allow_extra_args(false);
+  command->add_option("-t,--table", arguments->tables, "[NAME=]DIRECTORY: a table that was created there before; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--table-dir", arguments->table_directory,
+                      "Where tables are kept that clients create without a place of their own; by default a temporary directory, which "
+                      "goes with the server");
+  command->add_option("--max-table-batch", arguments->max_table_batch_bytes, "Largest batch that is taken for a table, decoded")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("512MiB");
+  command->add_option("--max-table-upsert", arguments->max_table_upsert_bytes, "Most bytes of one upsert, which wait in memory")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("512MiB");
   command->add_option("--host", arguments->host, "Address to listen on; 0.0.0.0 for all interfaces")->capture_default_str();
   command->add_option("-p,--port", arguments->port, "Port to listen on; 0 for any free one")
       ->check(CLI::Range(0, 65535))

@@ -51,8 +51,24 @@ class Connection {
                                                                          const std::vector<std::string>& layers) = 0;
   virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanSegmentTable(EntryId dataset) = 0;
   virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanManifest(EntryId dataset) = 0;
-  // The `__entries` table.
-  virtual arrow::Result<std::shared_ptr<arrow::Table>> ScanEntries() = 0;
+  // --- tables; the list of entries is the table `__entries`
+
+  // An empty table with rows at `url` (a `file://` URL as the server sees it), or where the server keeps tables.
+  virtual arrow::Result<TableEntry> CreateTable(const std::string& name, const arrow::Schema& schema,
+                                                const std::optional<std::string>& url) = 0;
+  // One that is at `url` already.
+  virtual arrow::Result<TableEntry> RegisterTable(const std::string& name, const std::string& url) = 0;
+  virtual arrow::Result<TableEntry> ReadTableEntry(EntryId id) = 0;
+  // Replaces the details; an unset blueprint dataset means the one there is.
+  virtual arrow::Result<TableEntry> UpdateTable(EntryId id, const TableDetails& details) = 0;
+  virtual arrow::Result<std::shared_ptr<arrow::Schema>> GetTableSchema(EntryId id) = 0;
+  // The rows as they are now, streamed. `columns`: only these, in this order (Invalid: unknown or twice). The reader keeps the connection
+  // alive.
+  virtual arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(EntryId id,
+                                                                             const std::optional<std::vector<std::string>>& columns) = 0;
+  // Writes all batches of `rows` as one change (on servers of ours; others apply each batch by itself). A failure of `rows` is returned
+  // and nothing is changed.
+  virtual arrow::Status WriteTable(EntryId id, TableInsertMode mode, arrow::RecordBatchReader* rows) = 0;
 
   // The dataset as a source of chunks; keeps the connection (and an embedded server) alive.
   virtual arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) = 0;

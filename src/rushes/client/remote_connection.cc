@@ -451,24 +451,6 @@ arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanSegmentTable(
 
 arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanManifest(EntryId dataset) { return session_->ScanManifest(dataset, {}); }
 
-arrow::Result<std::shared_ptr<arrow::Table>> RemoteConnection::ScanEntries() {
-  EntryFilter filter;
-  filter.name = "__entries";
-  filter.kind = EntryKind::kTable;
-  ARROW_ASSIGN_OR_RAISE(const auto entries, FindEntries(filter));
-  if (entries.empty()) return arrow::Status::KeyError("Entry name '__entries' not found");
-  cloud::ScanTableRequest request;
-  ToProto(entries[0].id, request.mutable_table_id());
-  std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
-  cloud::ScanTableResponse response;
-  ARROW_RETURN_NOT_OK(session_->rpc().ReadAll("ScanTable", request, About(entries[0].id), &response, [&]() -> arrow::Status {
-    ARROW_ASSIGN_OR_RAISE(auto batch, wire::DecodePart(response.dataframe_part(), "ScanTableResponse.dataframe_part"));
-    batches.push_back(std::move(batch));
-    return arrow::Status::OK();
-  }));
-  return wire::ConcatenateBatches(batches, nullptr, "ScanTable");
-}
-
 arrow::Result<std::shared_ptr<ChunkSource>> RemoteConnection::OpenDataset(EntryId dataset) {
   // A clear error now rather than at the first query.
   ARROW_RETURN_NOT_OK(ReadDataset(dataset).status());

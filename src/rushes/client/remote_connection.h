@@ -79,7 +79,15 @@ class RemoteConnection : public Connection {
                                                                  const std::vector<std::string>& layers) override;
   arrow::Result<std::shared_ptr<arrow::Table>> ScanSegmentTable(EntryId dataset) override;
   arrow::Result<std::shared_ptr<arrow::Table>> ScanManifest(EntryId dataset) override;
-  arrow::Result<std::shared_ptr<arrow::Table>> ScanEntries() override;
+  arrow::Result<TableEntry> CreateTable(const std::string& name, const arrow::Schema& schema,
+                                        const std::optional<std::string>& url) override;
+  arrow::Result<TableEntry> RegisterTable(const std::string& name, const std::string& url) override;
+  arrow::Result<TableEntry> ReadTableEntry(EntryId id) override;
+  arrow::Result<TableEntry> UpdateTable(EntryId id, const TableDetails& details) override;
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetTableSchema(EntryId id) override;
+  arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> ScanTable(EntryId id,
+                                                                     const std::optional<std::vector<std::string>>& columns) override;
+  arrow::Status WriteTable(EntryId id, TableInsertMode mode, arrow::RecordBatchReader* rows) override;
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override;
 
  private:

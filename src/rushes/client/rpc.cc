@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -130,6 +131,52 @@ struct ServerStream::Impl {
 
   std::string Context() const { return Where(url, method, context); }
 };
+
+struct ClientStream::Impl {
+  std::shared_ptr<grpc::Channel> channel;
+  grpc::ClientContext context;
+  grpc::ByteBuffer answer;
+  std::unique_ptr<grpc::ClientWriter<grpc::ByteBuffer>> writer;
+  std::string url;
+  std::string method;
+  uint64_t fork_generation = 0;
+  bool is_done = false;
+
+  arrow::Status End() {
+    is_done = true;
+    const grpc::Status status = writer->Finish();
+    return status.ok() ? arrow::Status::OK() : wire::FromGrpcStatus(status, Where(url, method, context));
+  }
+};
+
+ClientStream::ClientStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+ClientStream::~ClientStream() {
+  if (impl_ == nullptr || impl_->writer == nullptr || impl_->is_done) return;
+  if (ForkGeneration() != impl_->fork_generation) {
+    static_cast<void>(impl_.release());  // its threads are in the parent
+    return;
+  }
+  impl_->context.TryCancel();
+  static_cast<void>(impl_->writer->Finish());
+}
+
+arrow::Status ClientStream::Write(const MessageLite& request) {
+  ARROW_RETURN_NOT_OK(CheckFork(impl_->fork_generation));
+  if (request.ByteSizeLong() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
+    return arrow::Status::Invalid("a message of ", request.ByteSizeLong(), " bytes is too large to be sent; 2 GiB are possible");
+  }
+  const grpc::Slice bytes(request.SerializeAsString());
+  if (impl_->writer->Write(grpc::ByteBuffer(&bytes, 1))) return arrow::Status::OK();
+  ARROW_RETURN_NOT_OK(impl_->End());
+  return arrow::Status::IOError("the server at ", impl_->url, " ended the call ", impl_->method, " before everything was sent");
+}
+
+arrow::Status ClientStream::Finish() {
+  ARROW_RETURN_NOT_OK(CheckFork(impl_->fork_generation));
+  impl_->writer->WritesDone();
+  return impl_->End();
+}
 
 ServerStream::ServerStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -322,6 +369,21 @@ arrow::Result<std::unique_ptr<ServerStream>> RpcChannel::Stream(const char* meth
   const grpc::internal::RpcMethod rpc(path.c_str(), grpc::internal::RpcMethod::SERVER_STREAMING);
   impl->reader.reset(grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, request));
   return std::unique_ptr<ServerStream>(new ServerStream(std::move(impl)));
+}
+
+arrow::Result<std::unique_ptr<ClientStream>> RpcChannel::OpenClientStream(const char* method, const CallOptions& options) {
+  ARROW_RETURN_NOT_OK(CheckFork(fork_generation_));
+  auto impl = std::make_unique<ClientStream::Impl>();
+  impl->url = url_;
+  impl->method = method;
+  impl->fork_generation = fork_generation_;
+  SetUp(&impl->context, token_, wire::TuidToText(client_id_), options, 0);
+  impl->channel = impl_->channel(true);
+  const std::string path = MethodPath(method);
+  const grpc::internal::RpcMethod rpc(path.c_str(), grpc::internal::RpcMethod::CLIENT_STREAMING);
+  impl->writer.reset(
+      grpc::internal::ClientWriterFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, &impl->answer));
+  return std::unique_ptr<ClientStream>(new ClientStream(std::move(impl)));
 }
 
 arrow::Status RpcChannel::ReadAll(const char* method, const MessageLite& request, const CallOptions& options, MessageLite* scratch,

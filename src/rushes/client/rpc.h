@@ -44,6 +44,22 @@ class ServerStream {
   std::unique_ptr<Impl> impl_;
 };
 
+// The requests of a call that sends many. Not thread safe. Dropping it before Finish cancels the call.
+class ClientStream {
+ public:
+  ~ClientStream();
+  // Waits until the server has room. An error is that with which the server ended the call.
+  arrow::Status Write(const google::protobuf::MessageLite& request);
+  // Says that there are no more, and waits for the answer.
+  arrow::Status Finish();
+
+ private:
+  friend class RpcChannel;
+  struct Impl;
+  explicit ClientStream(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 // Connections to one server. Thread safe.
 class RpcChannel {
  public:
@@ -65,6 +81,8 @@ class RpcChannel {
   // The call has begun when this returns; errors come from Read.
   arrow::Result<std::unique_ptr<ServerStream>> Stream(const char* method, const google::protobuf::MessageLite& request,
                                                       const CallOptions& options = {});
+  // A call whose answer is empty.
+  arrow::Result<std::unique_ptr<ClientStream>> OpenClientStream(const char* method, const CallOptions& options = {});
   // Reads a whole stream: each message is put into `scratch`, then `use` is called. A read is begun anew if it fails
   // before its first message in a way that may pass.
   arrow::Status ReadAll(const char* method, const google::protobuf::MessageLite& request, const CallOptions& options,

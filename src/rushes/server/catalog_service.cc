@@ -20,6 +20,7 @@
 #include "rushes/server/fetch_chunks.h"
 #include "rushes/server/find_chunks.h"
 #include "rushes/server/rpc_internal.h"
+#include "rushes/server/table_calls.h"
 #include "rushes/wire/chunk_query.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
@@ -147,20 +148,6 @@ void ToProto(const Entry& entry, cloud::DatasetEntry* out) {
   }
 }
 
-// The one table there is, `__entries`.
-void ToProto(const Entry& entry, cloud::TableEntry* out) {
-  wire::ToProto(entry.entry, out->mutable_details());
-  cloud::SystemTable provider;
-  provider.set_kind(cloud::SYSTEM_TABLE_KIND_ENTRIES);
-  out->mutable_provider_details()->set_type_url("/" + provider.GetDescriptor()->full_name());
-  out->mutable_provider_details()->set_value(provider.SerializeAsString());
-  out->mutable_table_details();
-}
-
-arrow::Status NoTables(const char* what) {
-  return arrow::Status::NotImplemented(what, ": this server holds datasets; user tables are not supported");
-}
-
 // One list of strings of a property row, e.g. `property:asset:segments`; empty if there is none.
 std::vector<std::string> ReadStrings(const arrow::RecordBatch& row, const std::string& name) {
   std::vector<std::string> out;
@@ -178,7 +165,7 @@ std::vector<std::string> ReadStrings(const arrow::RecordBatch& row, const std::s
 class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<Service::CallbackService> {
  public:
   CatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment)
-      : catalog_(std::move(catalog)), environment_(environment) {}
+      : catalog_(std::move(catalog)), environment_(environment), tables_(catalog_, environment_) {}
 
   // --- server
 
@@ -282,7 +269,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   UnaryReactor* UpdateDatasetEntry(Context* context, const cloud::UpdateDatasetEntryRequest* request,
                                    cloud::UpdateDatasetEntryResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, headers.FindId(request->has_id() ? &request->id() : nullptr));
       if (!request->has_dataset_details()) return wire::MissingField("UpdateDatasetEntryRequest.dataset_details");
       ARROW_ASSIGN_OR_RAISE(DatasetDetails details, wire::FromProto(request->dataset_details()));
       std::optional<std::string> table_blueprint;
@@ -298,7 +285,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   UnaryReactor* UpdateEntry(Context* context, const cloud::UpdateEntryRequest* request, cloud::UpdateEntryResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, headers.FindId(request->has_id() ? &request->id() : nullptr));
       if (!request->has_entry_details_update()) return wire::MissingField("UpdateEntryRequest.entry_details_update");
       EntryPtr entry = catalog_->state()->Find(id);
       if (!entry) return arrow::Status::KeyError("Entry id '", EntryIdText(id), "' not found");
@@ -312,64 +299,45 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   UnaryReactor* DeleteEntry(Context* context, const cloud::DeleteEntryRequest* request, cloud::DeleteEntryResponse*) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, request->has_id() ? &request->id() : nullptr));
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, headers.FindId(request->has_id() ? &request->id() : nullptr));
       return catalog_->Delete(id);
     });
   }
 
-  // --- tables: only `__entries`
+  // --- tables: table_calls.cc
 
+  UnaryReactor* CreateTableEntry(Context* context, const cloud::CreateTableEntryRequest* request,
+                                 cloud::CreateTableEntryResponse* response) override {
+    return Unary(context, environment_, [this, request, response] { return tables_.CreateTableEntry(*request, response); });
+  }
+  UnaryReactor* RegisterTable(Context* context, const cloud::RegisterTableRequest* request,
+                              cloud::RegisterTableResponse* response) override {
+    return Unary(context, environment_, [this, request, response] { return tables_.RegisterTable(*request, response); });
+  }
   UnaryReactor* ReadTableEntry(Context* context, const cloud::ReadTableEntryRequest* request,
                                cloud::ReadTableEntryResponse* response) override {
-    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryPtr table, FindTable(headers, request->has_id() ? &request->id() : nullptr));
-      ToProto(*table, response->mutable_table());
-      return arrow::Status::OK();
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response] {
+      return tables_.ReadTableEntry(headers, *request, response);
     });
   }
-
+  UnaryReactor* UpdateTableEntry(Context* context, const cloud::UpdateTableEntryRequest* request,
+                                 cloud::UpdateTableEntryResponse* response) override {
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response] {
+      return tables_.UpdateTableEntry(headers, *request, response);
+    });
+  }
   UnaryReactor* GetTableSchema(Context* context, const cloud::GetTableSchemaRequest* request,
                                cloud::GetTableSchemaResponse* response) override {
-    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
-      ARROW_RETURN_NOT_OK(FindTable(headers, request->has_table_id() ? &request->table_id() : nullptr).status());
-      return wire::EncodeSchema(*CatalogState::EntriesSchema(), response->mutable_schema());
+    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response] {
+      return tables_.GetTableSchema(headers, *request, response);
     });
   }
-
   grpc::ServerWriteReactor<cloud::ScanTableResponse>* ScanTable(Context* context, const cloud::ScanTableRequest* request) override {
-    using Response = cloud::ScanTableResponse;
-    return Stream<Response>(context, environment_,
-                            [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-                              ARROW_RETURN_NOT_OK(FindTable(headers, request->has_table_id() ? &request->table_id() : nullptr).status());
-                              ARROW_ASSIGN_OR_RAISE(const auto batch, catalog_->state()->EntriesTable());
-                              Response message;
-                              ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, message.mutable_dataframe_part()));
-                              return Once(std::move(message));
-                            });
-  }
-
-  UnaryReactor* UpdateTableEntry(Context* context, const cloud::UpdateTableEntryRequest* request,
-                                 cloud::UpdateTableEntryResponse*) override {
-    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Status {
-      ARROW_RETURN_NOT_OK(FindTable(headers, request->has_id() ? &request->id() : nullptr).status());
-      return arrow::Status::Invalid("the system table '", kEntriesTableName, "' cannot be changed");
-    });
-  }
-
-  UnaryReactor* CreateTableEntry(Context* context, const cloud::CreateTableEntryRequest*, cloud::CreateTableEntryResponse*) override {
-    return Unary(context, environment_, [] { return NoTables("CreateTableEntry"); });
-  }
-  UnaryReactor* RegisterTable(Context* context, const cloud::RegisterTableRequest*, cloud::RegisterTableResponse*) override {
-    return Unary(context, environment_, [] { return NoTables("RegisterTable"); });
+    return Stream<cloud::ScanTableResponse>(
+        context, environment_, [this, headers = EntryHeaders::Read(*context), request] { return tables_.ScanTable(headers, *request); });
   }
   grpc::ServerReadReactor<cloud::WriteTableRequest>* WriteTable(Context* context, cloud::WriteTableResponse*) override {
-    class Refuse final : public grpc::ServerReadReactor<cloud::WriteTableRequest> {
-     public:
-      Refuse() { Finish(wire::ToGrpcStatus(NoTables("WriteTable"))); }
-      void OnDone() override { delete this; }
-    };
-    AddResponseHeaders(context, environment_);
-    return new Refuse();
+    return tables_.WriteTable(context);
   }
 
   // --- registration
@@ -727,54 +695,21 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     return Unary(context, environment_, [words] { return arrow::Status::NotImplemented(words); });
   }
 
-  static arrow::Status NoEntry() {
-    return arrow::Status::Invalid("missing mandatory header: one of '", wire::kEntryIdHeader, "' and '", wire::kEntryNameHeader,
-                                  "' must name the entry");
-  }
-  static arrow::Result<EntryId> ParseIdHeader(const std::string& text) {
-    auto id = EntryId::FromHex(text);
-    if (!id.ok()) return arrow::Status::Invalid("header '", wire::kEntryIdHeader, "' is not an entry id of 32 hex digits: '", text, "'");
-    return id;
-  }
-
   // The dataset that the headers name. A name finds datasets only.
   arrow::Result<EntryPtr> FindDataset(const EntryHeaders& headers) const {
     if (headers.id_text) {
-      ARROW_ASSIGN_OR_RAISE(const EntryId id, ParseIdHeader(*headers.id_text));
+      ARROW_ASSIGN_OR_RAISE(const EntryId id, headers.ParseId());
       return catalog_->state()->GetDataset(id);
     }
-    if (!headers.name) return NoEntry();
+    if (!headers.name) return headers.Missing();
     return catalog_->state()->GetDataset(std::string_view(*headers.name));
   }
   // Its id; an id header is not looked up, so that errors of the arguments come first.
   arrow::Result<EntryId> FindDatasetId(const EntryHeaders& headers) const {
-    if (headers.id_text) return ParseIdHeader(*headers.id_text);
+    if (headers.id_text) return headers.ParseId();
     ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, FindDataset(headers));
     return entry->entry.id;
   }
-  // The entry that header and body name, which must agree.
-  static arrow::Result<EntryId> FindId(const EntryHeaders& headers, const common::EntryId* body) {
-    std::optional<EntryId> from_header, from_body;
-    if (headers.id_text) {
-      ARROW_ASSIGN_OR_RAISE(from_header, ParseIdHeader(*headers.id_text));
-    }
-    if (body) {
-      ARROW_ASSIGN_OR_RAISE(from_body, wire::FromProto(*body, "EntryId.id"));
-    }
-    if (!from_header && !from_body) return arrow::Status::Invalid("missing entry id in request header and body");
-    if (from_header && from_body && *from_header != *from_body) {
-      return arrow::Status::Invalid("mismatched entry id: '", EntryIdText(*from_header), "' in the header, '", EntryIdText(*from_body),
-                                    "' in the body");
-    }
-    return from_header ? *from_header : *from_body;
-  }
-  arrow::Result<EntryPtr> FindTable(const EntryHeaders& headers, const common::EntryId* body) const {
-    ARROW_ASSIGN_OR_RAISE(const EntryId id, FindId(headers, body));
-    EntryPtr entry = catalog_->state()->Find(id);
-    if (!entry || entry->is_dataset()) return arrow::Status::KeyError("Entry id '", EntryIdText(id), "' not found");
-    return entry;
-  }
-
   // `unique`: each id once.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> TaskRows(const google::protobuf::RepeatedPtrField<common::TaskId>& wanted,
                                                               bool unique) const {
@@ -815,6 +750,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   const std::shared_ptr<Catalog> catalog_;
   const RpcEnvironment& environment_;
+  const TableCalls tables_;
 };
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include <cstdio>
 
+#include "rerun/common/v1alpha1/common.pb.h"
+#include "rushes/catalog/entry_name.h"
 #include "rushes/server/rpc_internal.h"
+#include "rushes/wire/convert.h"
 #include "rushes/wire/headers.h"
 
 namespace rushes {
@@ -29,6 +32,33 @@ void AddResponseHeaders(grpc::CallbackServerContext* context, const RpcEnvironme
 
 EntryHeaders EntryHeaders::Read(const grpc::CallbackServerContext& context) {
   return {FindHeader(context, wire::kEntryIdHeader), FindHeader(context, wire::kEntryNameHeader)};
+}
+
+arrow::Status EntryHeaders::Missing() const {
+  return arrow::Status::Invalid("missing mandatory header: one of '", wire::kEntryIdHeader, "' and '", wire::kEntryNameHeader,
+                                "' must name the entry");
+}
+
+arrow::Result<EntryId> EntryHeaders::ParseId() const {
+  auto id = EntryId::FromHex(*id_text);
+  if (!id.ok()) return arrow::Status::Invalid("header '", wire::kEntryIdHeader, "' is not an entry id of 32 hex digits: '", *id_text, "'");
+  return id;
+}
+
+arrow::Result<EntryId> EntryHeaders::FindId(const rerun::common::v1alpha1::EntryId* body) const {
+  std::optional<EntryId> from_header, from_body;
+  if (id_text) {
+    ARROW_ASSIGN_OR_RAISE(from_header, ParseId());
+  }
+  if (body) {
+    ARROW_ASSIGN_OR_RAISE(from_body, wire::FromProto(*body, "EntryId.id"));
+  }
+  if (!from_header && !from_body) return arrow::Status::Invalid("missing entry id in request header and body");
+  if (from_header && from_body && *from_header != *from_body) {
+    return arrow::Status::Invalid("mismatched entry id: '", EntryIdText(*from_header), "' in the header, '", EntryIdText(*from_body),
+                                  "' in the body");
+  }
+  return from_header ? *from_header : *from_body;
 }
 
 }  // namespace rushes

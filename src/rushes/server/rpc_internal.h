@@ -16,6 +16,10 @@
 #include "rushes/server/worker_pool.h"
 #include "rushes/wire/grpc_status.h"
 
+namespace rerun::common::v1alpha1 {
+class EntryId;
+}  // namespace rerun::common::v1alpha1
+
 namespace rushes {
 
 // What all calls of a server share.
@@ -44,6 +48,13 @@ struct EntryHeaders {
   std::optional<std::string> id_text;
   std::optional<std::string> name;
   static EntryHeaders Read(const grpc::CallbackServerContext& context);
+
+  // Invalid: what is wrong with headers that name nothing.
+  arrow::Status Missing() const;
+  // The id in `id_text`, which must be set. Invalid unless it is 32 hex digits.
+  arrow::Result<EntryId> ParseId() const;
+  // The entry that the id header and the body (null: unset) name, which must agree. Invalid if they do not, or both are missing.
+  arrow::Result<EntryId> FindId(const rerun::common::v1alpha1::EntryId* body) const;
 };
 
 // Answers a unary call with what `handler` returns; it runs on a worker.
