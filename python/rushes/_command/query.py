@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="rows of all entities in view, whatever --columns and --where name",
     )
+    rows.add_argument(
+        "--origin-times", action="store_true", help="beside each column, the time its value was logged"
+    )
+    rows.add_argument("--row-ids", action="store_true", help="one more column, rerun_row_id")
     answer = parser.add_argument_group("answer")
     answer.add_argument(
         "--columns", action="append", metavar="NAME,…", help="only these columns, in this order"
@@ -163,6 +167,8 @@ def _scan(given: argparse.Namespace) -> LazyDataset:
         fill_latest_at=given.fill,
         fill_respects_clears=given.fill_respects_clears,
         view_decides_rows=given.view_decides_rows,
+        include_origin_times=given.origin_times,
+        include_row_ids=given.row_ids,
         **options,
     )
     lazy._query.shows_progress = False  # there is one line for the whole command
