@@ -1,4 +1,4 @@
-"""The command line: starts the executable that the package carries."""
+"""The command line: starts the executable that the package carries. `query` is done here, with what the package can do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Replaces this process by the `rushes` executable, with the same arguments."""
+    """Runs `query`; for all else replaces this process by the `rushes` executable, with the same arguments."""
+    if sys.argv[1:2] == ["query"]:
+        from rushes._command.query import main as query
+
+        query(sys.argv[2:])
     import pyarrow  # its folder has the libraries that the executable needs
 
     executable = Path(__file__).resolve().parent / "bin" / "rushes"

@@ -66,6 +66,7 @@ class Query:
         self._query = query
         self._segments = segments
         self._memory_budget = memory_budget
+        self.shows_progress = True
 
     def project(self, columns: list[str] | None) -> pa.Schema:
         """The schema of a scan of these columns; ValueError names what is close to an unknown one."""
@@ -106,7 +107,9 @@ class Query:
         )
         reader = pa.RecordBatchReader.from_stream(scan)
         relabel = not reader.schema.equals(projected, check_metadata=True)
-        progress = _ScanProgress(self._segments) if _is_terminal() else None
+        progress = None
+        if self.shows_progress and _is_terminal():
+            progress = _ScanProgress(self._segments)
         try:
             while True:
                 try:

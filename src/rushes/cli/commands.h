@@ -34,6 +34,7 @@ void AddServe(CLI::App* app);
 void AddConnect(CLI::App* app);
 void AddList(CLI::App* app);
 void AddSchema(CLI::App* app);
+void AddQuery(CLI::App* app);
 void AddDemo(CLI::App* app);
 
 }  // namespace rushes::cli

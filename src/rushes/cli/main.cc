@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   rushes::cli::AddConnect(&app);
   rushes::cli::AddList(&app);
   rushes::cli::AddSchema(&app);
+  rushes::cli::AddQuery(&app);
   rushes::cli::AddDemo(&app);
   try {
     app.parse(argc, argv);
