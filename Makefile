@@ -99,11 +99,11 @@ soak: setup configure ## random stores against the naive query, SOAK_STORES of t
 	@cmake --build build/release -j $(JOBS) --target query_test
 	RUSHES_RANDOM_STORES=$(or $(SOAK_STORES),2000000) build/release/bin/query_test --gtest_filter='*Random*'
 
-fuzz: setup ## random damage to recordings against the reader, FUZZ_ROUNDS of it (default 1 million), under asan
+fuzz: setup ## damaged recordings against the reader, under asan; FUZZ_SECONDS (default 600)
 	@[ -e build/asan/build.ninja ] || cmake --preset asan
-	@cmake --build build/asan -j $(JOBS) --target rrd_test
-	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_ROUNDS=$(or $(FUZZ_ROUNDS),1000000) build/asan/bin/rrd_test \
-		--gtest_filter='*Damage*:*Fuzz*:*Random*'
+	@cmake --build build/asan -j $(JOBS) --target store_test
+	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) RUSHES_FUZZ_SEED=$(or $(FUZZ_SEED),0) \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 build/asan/bin/store_test --gtest_filter='RecordingFuzz*'
 
 fuzz-query: setup ## random and senseless queries against the engine, FUZZ_SECONDS of them (default 600), under asan
 	@[ -e build/asan/build.ninja ] || cmake --preset asan

@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "conformance.md"
 INTRO = """# Conformance
 
 What a server of this protocol is held to, and which test of `tests/conformance` holds ours to it. Every row of the first
-three parts runs against a server embedded in the process and against one in another process; rows about packages run
+four parts runs against a server embedded in the process and against one in another process; rows about packages run
 with our client over the network, with our client in process, and with the official one. Written by
 `python tools/make_conformance.py`; a test compares.
 
@@ -30,6 +30,7 @@ what a directory of Lance data is answered has tests of its own.
 """
 TITLES = {
     "protocol": "Calls",
+    "around": "What surrounds the calls",
     "package": "Through a Python package",
     "examples": "Examples of the documentation",
     "client_only": "Not asked of a server",
