@@ -125,6 +125,30 @@ def test_the_executable_runs(fresh: Path, tmp_path: Path) -> None:
     assert listed.stdout.strip()
 
 
+def test_query(fresh: Path, tmp_path: Path) -> None:
+    index = ["--index", "frame_nr", "--columns", "frame_nr"]
+    done = run(
+        fresh, "rushes", "query", str(RECORDINGS), *index, "--where", "frame_nr < 2", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:4] == ["frame_nr", "--------", "0", "1"]
+    done = run(fresh, "rushes", "query", str(RECORDINGS), *index, "-o", "x.parquet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.parquet").read_bytes()[:4] == b"PAR1"
+    # The executable that the package carries finds the interpreter of its environment.
+    (carried,) = fresh.glob("lib/python*/site-packages/rushes/bin/rushes")
+    done = subprocess.run(
+        [str(carried), "query", str(RECORDINGS), *index, "--limit", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={"PATH": "/nowhere"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["frame_nr", "--------", "0"]
+
+
 def test_another_pyarrow_is_refused_with_the_line_to_run(fresh: Path, tmp_path: Path) -> None:
     (tmp_path / "pyarrow").mkdir()
     (tmp_path / "pyarrow" / "__init__.py").write_text(FAKE_PYARROW)

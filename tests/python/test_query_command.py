@@ -7,7 +7,9 @@ import io
 import json
 import os
 import pty
+import re
 import resource
+import shlex
 import signal
 import stat
 import subprocess
@@ -287,6 +289,8 @@ def test_fill_every_at_segments_contents(query: Query) -> None:
         *("--where", f'"{ELBOW}" IS NULL'),
     )
     assert young
+    more = rows("--index", "frame_nr", "--fill", "--origin-times", "--row-ids", "--limit", "1")
+    assert {"rerun_row_id", f"{ELBOW}@frame_nr"} <= set(more[0])
     static = rows("--static", "--columns", "/world:ViewCoordinates:xyz,rerun_segment_id")
     assert [r["rerun_segment_id"] for r in static] == ["episode_000", "episode_001", "episode_002"]
 
@@ -465,6 +469,11 @@ def test_files_that_cannot_be_written(query: Query, tmp_path: Path) -> None:
     )
     (tmp_path / "folder.csv").mkdir()
     assert "it is a directory" in query(*index, "-o", str(tmp_path / "folder.csv"), "--force").err
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
+    assert f"cannot write {loop}" in query(*index, "-o", str(loop)).err
+    loop.unlink()
+    assert "cannot write a\0b.csv" in query(*index, "-o", "a\0b.csv").err
     # An error halfway leaves what was there.
     bad = ["--index", "frame_nr", "--sql", "select 1 / (frame_nr - 150) from data"]
     done = query(*bad, "-o", str(there), "--force")
@@ -622,7 +631,9 @@ def test_ctrl_c_leaves_no_file(large: Path, tmp_path: Path, form: str, number: i
     began = time.monotonic()
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - began < 1.5
+    # A busy machine does nothing within a second.
+    is_busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert time.monotonic() - began < (30 if is_busy else 1.5)
     assert process.returncode == -number
     assert errors == b""
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
@@ -715,3 +726,67 @@ def test_memory_stays_flat(large: Path, tmp_path: Path) -> None:
         peaks.append(int(done.stderr.split()[-1]) // 1024)
     assert (tmp_path / "1600000.csv").stat().st_size > 4 * (tmp_path / "200000.csv").stat().st_size
     assert peaks[1] < peaks[0] + 150, peaks
+
+
+# --- the page
+
+
+def page_commands() -> list[str]:
+    """What docs/command_line.md and README.md have people type."""
+    out = []
+    for page in (ROOT / "docs" / "command_line.md", ROOT / "README.md"):
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            out += [line for line in lines if line.startswith("rushes query ")]
+    return out
+
+
+def page_sessions() -> list[tuple[str, str]]:
+    """(command, what it prints) of docs/command_line.md."""
+    text = (ROOT / "docs" / "command_line.md").read_text()
+    out = []
+    for block in re.findall(r"^```text\n(\$.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, printed = part.partition("\n")
+            out.append((line, printed))
+    return out
+
+
+@pytest.fixture
+def beside_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "recordings").symlink_to(ROOT / "recordings")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path
+
+
+def test_the_page_has_commands() -> None:
+    assert len(page_commands()) >= 8
+    assert len(page_sessions()) >= 2
+
+
+@pytest.mark.parametrize("line", page_commands())
+def test_commands_of_the_page(query: Query, beside_recordings: Path, line: str) -> None:
+    _, _, target, *arguments = shlex.split(line)
+    done = query(*arguments, at=target)
+    assert (done.code, done.err) == (0, "")
+    if "-o" in arguments:
+        table = pq.read_table(beside_recordings / arguments[arguments.index("-o") + 1])
+        assert table.num_rows > 10
+    else:
+        assert done.out.count(b"\n") > 1
+
+
+@pytest.mark.parametrize(("line", "printed"), page_sessions())
+def test_sessions_of_the_page(
+    query: Query, beside_recordings: Path, line: str, printed: str
+) -> None:
+    _, _, target, *arguments = shlex.split(line)
+    assert query(*arguments, at=target).text == printed
+
+
+def test_the_page_has_every_option() -> None:
+    text = (ROOT / "docs" / "command_line.md").read_text()
+    shown = command("--help").stdout.decode()
+    for option in set(re.findall(r"--[a-z][a-z-]+", shown)) - {"--help"}:
+        assert option in text, option

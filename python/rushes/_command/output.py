@@ -10,6 +10,7 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -54,27 +55,37 @@ def format_of(name: str | None, path: str | None) -> str:
 
 
 class Output:
-    """Bytes for stdout or for a file. A file is written beside its place and moved there by `commit`."""
+    """Bytes for stdout or for a file. A file is written beside its place and moved there by `commit`.
+
+    `open` comes first; `discard` may be called at any time and by another thread.
+    """
 
     def __init__(self, path: str | None, *, overwrite: bool) -> None:
+        self._path = path
         self._temporary: Path | None = None
         self._target: Path | None = None
         self._overwrite = overwrite
+        self._lock = threading.Lock()
+        self._is_discarded = False
         self.is_stdout = path is None
-        if path is None:
-            sys.stdout.flush()
-            self.stream: IO[bytes] = io.BufferedWriter(
-                io.FileIO(1, "wb", closefd=False), buffer_size=1 << 20
-            )
-            return
-        # A link is followed: what it leads to is replaced.
-        self._target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-        try:
-            self._open(self._target)
-        except OSError as error:
-            raise CommandError(f"cannot write {path}: {error.strerror or error}") from None
+        self.stream: IO[bytes]
 
-    def _open(self, target: Path) -> None:
+    def open(self) -> None:
+        """Makes the file. CommandError if that is impossible, or if there is one that must not be overwritten."""
+        if self._path is None:
+            sys.stdout.flush()
+            self.stream = io.BufferedWriter(io.FileIO(1, "wb", closefd=False), buffer_size=1 << 20)
+            return
+        try:
+            # A link is followed: what it leads to is replaced.
+            path = Path(self._path)
+            self._target = path.resolve() if path.is_symlink() else path
+            self._open_file(self._target)
+        except (OSError, RuntimeError, ValueError) as error:
+            words = error.strerror if isinstance(error, OSError) else None
+            raise CommandError(f"cannot write {self._path}: {words or error}") from None
+
+    def _open_file(self, target: Path) -> None:
         try:
             mode = target.stat().st_mode
         except FileNotFoundError:
@@ -89,8 +100,12 @@ class Output:
         if mode is not None and not self._overwrite:
             raise CommandError(f"{target} exists; --force overwrites it")
         temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._temporary = temporary
+        with self._lock:
+            if self._is_discarded:
+                raise CommandError("stopped")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            handle = os.open(temporary, flags, 0o666)
+            self._temporary = temporary
         self.stream = os.fdopen(handle, "wb", buffering=1 << 20)
         if mode is not None:
             shutil.copymode(target, temporary)
@@ -132,10 +147,12 @@ class Output:
 
     def discard(self) -> None:
         """Leaves nothing behind; after `commit` it does nothing. May be called while another thread writes."""
-        if self._temporary is not None:
+        with self._lock:
+            self._is_discarded = True
+            temporary, self._temporary = self._temporary, None
+        if temporary is not None:
             with contextlib.suppress(OSError):
-                self._temporary.unlink()
-            self._temporary = None
+                temporary.unlink()
 
 
 class Writer(Protocol):

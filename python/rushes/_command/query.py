@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         help="rows of all entities in view, whatever --columns and --where name",
     )
     rows.add_argument(
-        "--origin-times", action="store_true", help="beside each column, the time its value was logged"
+        "--origin-times",
+        action="store_true",
+        help="beside each column, the time its value was logged",
     )
     rows.add_argument("--row-ids", action="store_true", help="one more column, rerun_row_id")
     answer = parser.add_argument_group("answer")
@@ -357,6 +359,7 @@ class _Job:
         lazy = _scan(given)
         schema, batches = _answer(lazy, given)
         self._output = output = outputs.Output(given.output, overwrite=given.force)
+        output.open()
         # On a terminal that also shows the rows, a line of progress would run into them.
         if not to_terminal or form == "table":
             self._progress = Progress("querying", "rows")
