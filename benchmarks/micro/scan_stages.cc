@@ -28,7 +28,7 @@ class SegmentScanProbe {
     while (scan_.next_pending_ < scan_.pending_.size()) ARROW_RETURN_NOT_OK(scan_.LoadGroup());
     return arrow::Status::OK();
   }
-  void MergeTimes(std::vector<int64_t>* times) const { scan_.CollectTimes(kMaxTime, times); }
+  void MergeTimes(std::vector<int64_t>* times) { scan_.CollectTimes(kMaxTime, times); }
   // The first window of rows, its cells looked up.
   arrow::Status BeginWindow() {
     ARROW_RETURN_NOT_OK(scan_.BeginGroup());
