@@ -9,7 +9,7 @@ CXX_FILES = git ls-files -co --exclude-standard 'src/*.h' 'src/*.cc' 'tests/*.h'
 PY_DIRS = $(wildcard python tests tools examples benchmarks recordings)
 
 .PHONY: help setup setup-test setup-lint setup-profile configure module build demo test bench-tools bench scaling profile \
-	micro performance wheel format lint tidy asan tsan soak fuzz fuzz-query fuzz-payloads clean
+	micro performance wheel format lint tidy asan tsan soak fuzz fuzz-query fuzz-payloads fuzz-http load clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -118,6 +118,13 @@ fuzz-payloads: setup ## damaged Arrow payloads against the calls of the server a
 	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) RUSHES_FUZZ_SEED=$(or $(FUZZ_SEED),0) \
 		ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		LSAN_OPTIONS=suppressions=tools/lsan.supp build/asan/bin/payload_fuzz_test
+
+fuzz-http: setup ## damaged gRPC-Web, HTTP/1.1 and first bytes of connections against the server, under asan; FUZZ_SECONDS each (default 600)
+	@[ -e build/asan/build.ninja ] || cmake --preset asan
+	@cmake --build build/asan -j $(JOBS) --target server_test
+	ARROW_DEFAULT_MEMORY_POOL=system RUSHES_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) RUSHES_FUZZ_SEED=$(or $(FUZZ_SEED),0) \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 LSAN_OPTIONS=suppressions=tools/lsan.supp \
+		build/asan/bin/server_test --gtest_filter='HttpFuzz*'
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist python/rushes/_core*.so python/rushes/bin

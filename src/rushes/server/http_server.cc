@@ -3,27 +3,26 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
-#include <map>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <thread>
 
-#include <fcntl.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
-#include <sys/socket.h>
-#include <unistd.h>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 
 #include "rushes/chunk/mutex.h"
+#include "rushes/server/grpc_web.h"
+#include "rushes/server/socket_stream.h"
+#include "rushes/wire/grpc_status.h"
 #include "rushes/wire/headers.h"
 #include "spdlog/spdlog.h"
 
@@ -33,13 +32,17 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
-
-constexpr size_t kMaxConnections = 256;
-constexpr uint64_t kMaxRequestBytes = 256 << 20;  // a gRPC-Web request is kept whole
-constexpr int kIdleSeconds = 120;
-
+using Clock = SocketStream::Clock;
+using Error = boost::system::error_code;
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
+
+// How long a call may be silent before its client is looked after, and before the answer's head is sent without a first message.
+constexpr auto kQuiet = std::chrono::milliseconds(100);
+// What is read of a request that was refused, so that its sender gets to read the answer.
+constexpr auto kLingerTime = std::chrono::seconds(2);
+constexpr size_t kLingerBytes = 16 << 20;
+constexpr char kCorsMaxAgeSeconds[] = "600";
 
 bool MatchesPattern(std::string_view text, std::string_view pattern) {
   const size_t star = pattern.find('*');
@@ -55,77 +58,25 @@ bool MatchesPattern(std::string_view text, std::string_view pattern) {
 
 std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
 
-bool IsGrpcWeb(const Request& request) { return View(request[http::field::content_type]).starts_with("application/grpc-web"); }
-
-// Header values of other than printable ASCII are escaped, as gRPC wants it for messages.
-std::string PercentEncodeMessage(std::string_view message) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : message) {
-    const unsigned char u = static_cast<unsigned char>(c);
-    if (u < 0x20 || u > 0x7E || c == '%') {
-      out += {'%', kHex[u >> 4], kHex[u & 15]};
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out;
+template <typename Head>
+std::optional<grpc_web::Encoding> GrpcWebEncoding(const Head& request) {
+  return grpc_web::EncodingOf(View(request[http::field::content_type]));
 }
 
-std::optional<std::string> Base64Decode(std::string_view text) {
-  std::string out;
-  uint32_t bits = 0;
-  int have = 0;
-  for (const char c : text) {
-    int value;
-    if (c >= 'A' && c <= 'Z') {
-      value = c - 'A';
-    } else if (c >= 'a' && c <= 'z') {
-      value = c - 'a' + 26;
-    } else if (c >= '0' && c <= '9') {
-      value = c - '0' + 52;
-    } else if (c == '+' || c == '-') {
-      value = 62;
-    } else if (c == '/' || c == '_') {
-      value = 63;
-    } else if (c == '=') {
-      have = 0;  // what follows is a frame encoded for itself
-      continue;
-    } else {
-      return std::nullopt;
-    }
-    bits = (bits << 6) | static_cast<uint32_t>(value);
-    have += 6;
-    if (have >= 8) {
-      have -= 8;
-      out.push_back(static_cast<char>(bits >> have));
-    }
-  }
-  return out;
-}
-
-std::string Base64Encode(std::string_view bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t bits = 0;
-    for (size_t j = 0; j < 3; ++j) bits = (bits << 8) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0);
-    const size_t have = std::min<size_t>(3, bytes.size() - i);
-    for (size_t j = 0; j < 4; ++j) out.push_back(j <= have ? kDigits[(bits >> (18 - 6 * j)) & 63] : '=');
-  }
-  return out;
-}
-
-// A frame of gRPC-Web: flag, length, contents.
-std::string FrameHead(uint8_t flag, size_t length) {
-  return {static_cast<char>(flag), static_cast<char>(length >> 24), static_cast<char>(length >> 16), static_cast<char>(length >> 8),
-          static_cast<char>(length)};
+// Reads what the other side still sends, for a short while, after the last answer on a connection.
+void Linger(SocketStream* stream) {
+  stream->ShutdownWrites();
+  stream->set_deadline(Clock::now() + kLingerTime);
+  char bytes[16384];
+  Error error;
+  for (size_t size = 0; size < kLingerBytes && !error;) size += stream->read_some(asio::mutable_buffer(bytes, sizeof(bytes)), error);
 }
 
 }  // namespace
 
 bool IsAllowedOrigin(const std::string& origin, const std::vector<std::string>& patterns) {
-  for (const char* always : {"*://localhost", "*://localhost:*", "*://127.0.0.1", "*://127.0.0.1:*", "*://rerun.io", "*://rerun.io:*"}) {
+  for (const char* always : {"*://localhost", "*://localhost:*", "*://127.0.0.1", "*://127.0.0.1:*", "*://[::1]", "*://[::1]:*",
+                             "*://rerun.io", "*://rerun.io:*", "https://app.rerun.io"}) {
     if (MatchesPattern(origin, always)) return true;
   }
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return MatchesPattern(origin, pattern); });
@@ -134,7 +85,6 @@ bool IsAllowedOrigin(const std::string& origin, const std::vector<std::string>& 
 struct HttpServer::Impl {
   grpc::GenericStub stub;
   HttpServerOptions options;
-  asio::io_context io;
 
   Mutex mutex;
   CondVar changed;
@@ -142,19 +92,24 @@ struct HttpServer::Impl {
   std::set<int> sockets RUSHES_GUARDED_BY(mutex);
   std::set<grpc::ClientContext*> calls RUSHES_GUARDED_BY(mutex);
   size_t threads RUSHES_GUARDED_BY(mutex) = 0;
+  size_t large_requests RUSHES_GUARDED_BY(mutex) = 0;
 
   Impl(std::shared_ptr<grpc::Channel> channel, HttpServerOptions o) : stub(std::move(channel)), options(std::move(o)) {}
 
   void Connection(int fd);
-  template <typename Message>
-  void AddCommon(const Request& request, Message* response) const;
+  // One request and its answer. False: the connection cannot be used any more.
+  bool Exchange(SocketStream& stream, beast::flat_buffer& buffer);
+  template <typename Head, typename Message>
+  void AddCommon(const Head& request, Message* response) const;
+  // An answer without a body of the request: what is wrong with it, readable for pages and for gRPC-Web clients alike.
+  template <typename Head>
+  Response Refusal(const Head& request, http::status status, const std::string& text) const;
   Response Answer(const Request& request) const;
-  // False: the connection cannot be used any more.
-  bool Bridge(const Request& request, asio::ip::tcp::socket& socket);
+  bool Bridge(const Request& request, grpc_web::Encoding encoding, SocketStream& stream);
 };
 
-template <typename Message>
-void HttpServer::Impl::AddCommon(const Request& request, Message* response) const {
+template <typename Head, typename Message>
+void HttpServer::Impl::AddCommon(const Head& request, Message* response) const {
   response->version(request.version());
   response->keep_alive(request.keep_alive());
   response->set(wire::kServerVersionHeader, options.server_version);
@@ -165,9 +120,28 @@ void HttpServer::Impl::AddCommon(const Request& request, Message* response) cons
       response->set(http::field::access_control_allow_origin, origin);
       response->set(http::field::access_control_allow_credentials, "true");
       response->set(http::field::access_control_expose_headers,
-                    "grpc-status, grpc-message, grpc-status-details-bin, x-request-trace-id, x-rerun-server-version");
+                    "etag, grpc-status, grpc-message, grpc-status-details-bin, x-request-trace-id, x-rerun-server-version");
     }
   }
+}
+
+template <typename Head>
+Response HttpServer::Impl::Refusal(const Head& request, http::status status, const std::string& text) const {
+  Response response;
+  AddCommon(request, &response);
+  response.result(status);
+  response.keep_alive(false);
+  response.set(http::field::content_type, "text/plain; charset=utf-8");
+  if (GrpcWebEncoding(request)) {
+    const auto code = status == http::status::payload_too_large     ? grpc::StatusCode::RESOURCE_EXHAUSTED
+                      : status == http::status::service_unavailable ? grpc::StatusCode::UNAVAILABLE
+                                                                    : grpc::StatusCode::INVALID_ARGUMENT;
+    response.set("grpc-status", std::to_string(static_cast<int>(code)));
+    response.set("grpc-message", grpc_web::PercentEncodeMessage(text));
+  }
+  response.body() = text + "\n";
+  response.prepare_payload();
+  return response;
 }
 
 Response HttpServer::Impl::Answer(const Request& request) const {
@@ -175,18 +149,28 @@ Response HttpServer::Impl::Answer(const Request& request) const {
   AddCommon(request, &response);
   response.set(http::field::content_type, "text/plain; charset=utf-8");
   const std::string_view target = View(request.target()).substr(0, View(request.target()).find('?'));
+  const std::string_view content_type = View(request[http::field::content_type]);
   if (request.method() == http::verb::options) {
     response.result(http::status::ok);
     const auto method = View(request[http::field::access_control_request_method]);
     const auto headers = View(request[http::field::access_control_request_headers]);
     if (!method.empty()) response.set(http::field::access_control_allow_methods, std::string(method));
     if (!headers.empty()) response.set(http::field::access_control_allow_headers, std::string(headers));
+    if (response.find(http::field::access_control_allow_origin) != response.end()) {
+      response.set(http::field::access_control_max_age, kCorsMaxAgeSeconds);
+      // Pages from elsewhere that call a server of this machine or network.
+      if (View(request["access-control-request-private-network"]) == "true") response.set("access-control-allow-private-network", "true");
+    }
   } else if (target == "/version" && (request.method() == http::verb::get || request.method() == http::verb::head)) {
     response.result(http::status::ok);
     response.body() = options.version_text + "\n";
-  } else if (IsGrpcWeb(request)) {
+  } else if (GrpcWebEncoding(request)) {
     response.result(http::status::method_not_allowed);
+    response.set(http::field::allow, "POST, OPTIONS");
     response.body() = "gRPC-Web calls are made with POST\n";
+  } else if (content_type.starts_with("application/grpc")) {
+    response.result(http::status::unsupported_media_type);
+    response.body() = "gRPC needs HTTP/2; over HTTP/1.1 this server speaks gRPC-Web, with the content type application/grpc-web+proto\n";
   } else {
     response.result(http::status::not_found);
     response.body() = "This is a catalog server of robot recordings (" + options.version_text +
@@ -198,189 +182,309 @@ Response HttpServer::Impl::Answer(const Request& request) const {
   return response;
 }
 
-bool HttpServer::Impl::Bridge(const Request& request, asio::ip::tcp::socket& socket) {
-  const bool text = View(request[http::field::content_type]).starts_with("application/grpc-web-text");
-  std::string decoded;
-  std::string_view body = request.body();
-  bool good = true;
-  if (text) {
-    if (auto bytes = Base64Decode(body)) {
-      decoded = std::move(*bytes);
-      body = decoded;
+namespace {
+
+// The metadata of a call, from the headers of its request.
+arrow::Status AddMetadata(const Request& request, grpc::ClientContext* context) {
+  for (const auto& field : request) {
+    std::string name(View(field.name_string()));
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const std::string value(View(field.value()));
+    if (name == "grpc-timeout") {
+      ARROW_ASSIGN_OR_RAISE(const auto timeout, grpc_web::ParseTimeout(value));
+      context->set_deadline(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout));
+      continue;
+    }
+    if (!name.starts_with("x-rerun-") && name != wire::kAuthorizationHeader) continue;
+    if (!grpc_web::IsMetadataKey(name) || !grpc_web::IsMetadataValue(value)) {
+      return arrow::Status::Invalid("the header '", grpc_web::PercentEncodeMessage(name), "' cannot be metadata of a call");
+    }
+    if (name.ends_with("-bin")) {
+      const auto bytes = grpc_web::Base64Decode(value);
+      if (!bytes.ok()) return arrow::Status::Invalid("the header '", name, "': ", bytes.status().message());
+      context->AddMetadata(name, *bytes);
     } else {
-      good = false;
+      context->AddMetadata(name, value);
     }
   }
-  // One frame, whole and not compressed.
-  std::string_view message;
-  if (good && body.size() >= 5 && body[0] == 0) {
-    uint32_t length = 0;
-    for (int i = 1; i < 5; ++i) length = (length << 8) | static_cast<unsigned char>(body[i]);
-    good = body.size() >= 5 + static_cast<size_t>(length);
-    if (good) message = body.substr(5, length);
-  } else {
-    good = false;
+  return arrow::Status::OK();
+}
+
+// The answer to one call, written as it comes.
+class Answering {
+ public:
+  Answering(SocketStream& stream, grpc_web::Encoding encoding, http::response<http::empty_body> head)
+      : stream_(stream), encoding_(encoding), head_(std::move(head)) {
+    head_.result(http::status::ok);
+    head_.set(http::field::content_type, grpc_web::ContentType(encoding));
+    head_.chunked(true);
   }
 
-  http::response<http::empty_body> head;
-  AddCommon(request, &head);
-  head.result(http::status::ok);
-  head.set(http::field::content_type, text ? "application/grpc-web-text+proto" : "application/grpc-web+proto");
-  head.chunked(true);
+  bool is_broken() const { return static_cast<bool>(error_); }
 
-  boost::system::error_code error;
-  bool head_sent = false;
-  const auto send_head = [&] {
-    http::response_serializer<http::empty_body> serializer(head);
-    http::write_header(socket, serializer, error);
-    head_sent = true;
-  };
-  // Writes one chunk of the body, in pieces.
-  const auto send = [&](std::string prefix, const std::vector<grpc::Slice>& slices) {
-    if (error) return;
-    if (text) {
+  void AddHeaders(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
+    for (const auto& [key, value] : metadata) {
+      const std::string name(key.data(), key.size());
+      if (name.starts_with("x-") && !name.ends_with("-bin")) head_.set(name, std::string(value.data(), value.size()));
+    }
+  }
+
+  void SendHead() {
+    if (is_head_sent_) return;
+    is_head_sent_ = true;
+    http::response_serializer<http::empty_body> serializer(head_);
+    http::write_header(stream_, serializer, error_);
+  }
+
+  void SendMessage(const grpc::ByteBuffer& message) {
+    SendHead();
+    std::vector<grpc::Slice> slices;
+    if (message.Valid() && !message.Dump(&slices).ok()) return;
+    SendChunk(grpc_web::FrameHead(grpc_web::kMessageFlag, message.Valid() ? message.Length() : 0), slices);
+  }
+
+  void Finish(const grpc::Status& status, const std::multimap<grpc::string_ref, grpc::string_ref>& metadata = {}) {
+    grpc_web::Trailers trailers{static_cast<int>(status.error_code()), status.error_message(), status.error_details(), {}};
+    for (const auto& [key, value] : metadata) {
+      trailers.metadata.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+    }
+    if (!status.ok() && !is_head_sent_) {
+      // Readable in either place: headers for those who look there, a frame for pages that may not read them.
+      head_.set("grpc-status", std::to_string(trailers.code));
+      head_.set("grpc-message", grpc_web::PercentEncodeMessage(trailers.message));
+      if (!trailers.details.empty()) head_.set("grpc-status-details-bin", grpc_web::Base64Encode(trailers.details));
+    }
+    SendHead();
+    SendChunk(grpc_web::TrailersFrame(trailers), {});
+    if (!error_) asio::write(stream_, http::make_chunk_last(), error_);
+  }
+
+ private:
+  void SendChunk(std::string prefix, const std::vector<grpc::Slice>& slices) {
+    if (error_) return;
+    if (encoding_ == grpc_web::Encoding::kText) {
       for (const grpc::Slice& slice : slices) prefix.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-      const std::string encoded = Base64Encode(prefix);
-      asio::write(socket, http::make_chunk(asio::const_buffer(encoded.data(), encoded.size())), error);
+      const std::string encoded = grpc_web::Base64Encode(prefix);
+      asio::write(stream_, http::make_chunk(asio::const_buffer(encoded.data(), encoded.size())), error_);
       return;
     }
     std::vector<asio::const_buffer> buffers = {asio::const_buffer(prefix.data(), prefix.size())};
     for (const grpc::Slice& slice : slices) buffers.emplace_back(slice.begin(), slice.size());
-    asio::write(socket, http::make_chunk(buffers), error);
-  };
-  const auto finish = [&](const grpc::Status& status, const std::multimap<grpc::string_ref, grpc::string_ref>& trailers) {
-    std::string lines = "grpc-status:" + std::to_string(static_cast<int>(status.error_code())) + "\r\n";
-    if (!status.error_message().empty()) lines += "grpc-message:" + PercentEncodeMessage(status.error_message()) + "\r\n";
-    for (const auto& [key, value] : trailers) {
-      if (key.starts_with("grpc-") || key.ends_with("-bin")) continue;
-      lines += std::string(key.data(), key.size()) + ":" + std::string(value.data(), value.size()) + "\r\n";
-    }
-    if (!status.ok() && !head_sent) {
-      // Readable in either place: headers for those who look there, a frame for pages that may not read them.
-      head.set("grpc-status", std::to_string(static_cast<int>(status.error_code())));
-      head.set("grpc-message", PercentEncodeMessage(status.error_message()));
-    }
-    if (!head_sent) send_head();
-    send(FrameHead(0x80, lines.size()) + lines, {});
-    if (!error) asio::write(socket, http::make_chunk_last(), error);
-  };
-  if (!good) {
-    finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the body is not one gRPC-Web frame"), {});
-    return !error && request.keep_alive();
+    asio::write(stream_, http::make_chunk(buffers), error_);
   }
 
-  grpc::ClientContext context;
-  for (const auto& field : request) {
-    std::string name(View(field.name_string()));
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-    const std::string value(View(field.value()));
-    if (name.starts_with("x-rerun-") && name.ends_with("-bin")) {
-      if (auto bytes = Base64Decode(value)) context.AddMetadata(name, *bytes);
-    } else if (name.starts_with("x-rerun-") || name == "authorization") {
-      context.AddMetadata(name, value);
-    } else if (name == "grpc-timeout" && value.size() > 1) {
-      static const std::map<char, double> kUnits = {{'H', 3600}, {'M', 60}, {'S', 1}, {'m', 1e-3}, {'u', 1e-6}, {'n', 1e-9}};
-      const auto unit = kUnits.find(value.back());
-      if (unit != kUnits.end()) {
-        const double seconds = std::min(1e7, std::strtod(value.c_str(), nullptr) * unit->second);
-        context.set_deadline(std::chrono::system_clock::now() +
-                             std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::duration<double>(seconds)));
-      }
+  SocketStream& stream_;
+  const grpc_web::Encoding encoding_;
+  http::response<http::empty_body> head_;
+  bool is_head_sent_ = false;
+  Error error_;
+};
+
+// Runs one call to its end: requests are written and answers read side by side, so that all kinds of calls work. Sends the answers, and
+// cancels when they cannot be sent or nobody is there to read them.
+grpc::Status RunCall(grpc::GenericStub* stub, grpc::ClientContext* context, const std::string& path,
+                     const std::vector<std::string_view>& messages, SocketStream* stream, Answering* answering) {
+  enum Tag : intptr_t { kStarted = 1, kWritten, kMetadata, kRead, kFinished };
+  const auto tag = [](Tag t) { return reinterpret_cast<void*>(static_cast<intptr_t>(t)); };
+  grpc::CompletionQueue queue;
+  const auto call = stub->PrepareCall(context, path, &queue);
+  size_t next_message = 0;
+  const auto write = [&] {
+    if (next_message < messages.size()) {
+      const grpc::Slice slice(messages[next_message].data(), messages[next_message].size());
+      call->Write(grpc::ByteBuffer(&slice, 1), tag(kWritten));
+    } else {
+      call->WritesDone(tag(kWritten));
     }
+    ++next_message;
+  };
+  grpc::Status status;
+  grpc::ByteBuffer reply;
+  bool has_metadata = false;
+  int pending = 1;
+  call->StartCall(tag(kStarted));
+  while (pending > 0) {
+    void* got = nullptr;
+    bool ok = false;
+    if (queue.AsyncNext(&got, &ok, std::chrono::system_clock::now() + kQuiet) != grpc::CompletionQueue::GOT_EVENT) {
+      if (has_metadata) answering->SendHead();
+      if (answering->is_broken() || stream->IsPeerGone()) context->TryCancel();
+      continue;
+    }
+    --pending;
+    switch (static_cast<Tag>(reinterpret_cast<intptr_t>(got))) {
+      case kStarted:
+        write();
+        call->ReadInitialMetadata(tag(kMetadata));
+        pending += 2;
+        break;
+      case kWritten:
+        if (!ok || next_message > messages.size()) break;
+        write();
+        ++pending;
+        break;
+      case kMetadata:
+        has_metadata = true;
+        answering->AddHeaders(context->GetServerInitialMetadata());
+        call->Read(&reply, tag(kRead));
+        ++pending;
+        break;
+      case kRead:
+        if (ok) {
+          answering->SendMessage(reply);
+          if (answering->is_broken()) context->TryCancel();
+          call->Read(&reply, tag(kRead));
+        } else {
+          call->Finish(&status, tag(kFinished));
+        }
+        ++pending;
+        break;
+      case kFinished:
+        break;
+    }
+  }
+  queue.Shutdown();
+  void* ignored = nullptr;
+  bool ok = false;
+  while (queue.Next(&ignored, &ok)) {
+  }
+  return status;
+}
+
+}  // namespace
+
+bool HttpServer::Impl::Bridge(const Request& request, grpc_web::Encoding encoding, SocketStream& stream) {
+  http::response<http::empty_body> head;
+  AddCommon(request, &head);
+  Answering answering(stream, grpc_web::AnswerEncoding(View(request[http::field::accept]), encoding), std::move(head));
+
+  const std::string path(View(request.target()));
+  std::string decoded;
+  std::string_view body = request.body();
+  std::vector<std::string_view> messages;
+  grpc::ClientContext context;
+  const auto prepare = [&]() -> arrow::Status {
+    if (!grpc_web::IsMethodPath(path)) return arrow::Status::NotImplemented("'", path.substr(0, 200), "' is no call");
+    if (encoding == grpc_web::Encoding::kText) {
+      ARROW_ASSIGN_OR_RAISE(decoded, grpc_web::Base64Decode(body));
+      body = decoded;
+    }
+    ARROW_ASSIGN_OR_RAISE(messages, grpc_web::SplitFrames(body));
+    return AddMetadata(request, &context);
+  };
+  if (const arrow::Status prepared = prepare(); !prepared.ok()) {
+    answering.Finish(wire::ToGrpcStatus(prepared));
+    return !answering.is_broken() && request.keep_alive();
   }
   {
     MutexLock lock(mutex);
     if (stopping) return false;
     calls.insert(&context);
   }
-  grpc::CompletionQueue queue;
-  const auto done = [&queue](bool* ok) {
-    void* tag = nullptr;
-    return queue.Next(&tag, ok) && *ok;
-  };
-  bool ok = false;
-  const auto stream = stub.PrepareCall(&context, std::string(View(request.target())), &queue);
-  stream->StartCall(nullptr);
-  done(&ok);
-  const grpc::Slice slice(message.data(), message.size());
-  stream->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
-  done(&ok);
-  stream->ReadInitialMetadata(nullptr);
-  done(&ok);
-  for (const auto& [key, value] : context.GetServerInitialMetadata()) {
-    const std::string name(key.data(), key.size());
-    if (name.starts_with("x-") && !name.ends_with("-bin")) head.set(name, std::string(value.data(), value.size()));
-  }
-  grpc::ByteBuffer reply;
-  for (;;) {
-    stream->Read(&reply, nullptr);
-    if (!done(&ok)) break;
-    if (!head_sent) send_head();
-    std::vector<grpc::Slice> slices;
-    if (!reply.Dump(&slices).ok()) break;
-    send(FrameHead(0, reply.Length()), slices);
-    if (error) {
-      context.TryCancel();
-      break;
-    }
-  }
-  grpc::Status status;
-  stream->Finish(&status, nullptr);
-  done(&ok);
-  queue.Shutdown();
-  void* tag = nullptr;
-  while (queue.Next(&tag, &ok)) {
-  }
+  const grpc::Status status = RunCall(&stub, &context, path, messages, &stream, &answering);
   {
     MutexLock lock(mutex);
     calls.erase(&context);
   }
-  if (!error) finish(status, context.GetServerTrailingMetadata());
-  return !error && request.keep_alive();
+  if (!answering.is_broken()) answering.Finish(status, context.GetServerTrailingMetadata());
+  return !answering.is_broken() && request.keep_alive();
+}
+
+bool HttpServer::Impl::Exchange(SocketStream& stream, beast::flat_buffer& buffer) {
+  Error error;
+  stream.set_timeout(options.idle_timeout);
+  stream.clear_deadline();
+  if (buffer.size() == 0 && !stream.WaitReadable()) return false;
+
+  // Bodies are kept whole, so few large ones at a time.
+  struct Slot {
+    Impl* impl = nullptr;
+    void Release() {
+      if (impl == nullptr) return;
+      {
+        MutexLock lock(impl->mutex);
+        --impl->large_requests;
+      }
+      impl = nullptr;
+    }
+    ~Slot() { Release(); }
+  } slot;
+  const auto send = [&](const Response& response) {
+    stream.clear_deadline();
+    Error write_error;
+    http::write(stream, response, write_error);
+    return !write_error && response.keep_alive();
+  };
+  const auto refuse = [&](const auto& request, http::status status, const std::string& text) {
+    slot.Release();
+    send(Refusal(request, status, text));
+    Linger(&stream);
+    return false;
+  };
+
+  stream.set_deadline(Clock::now() + options.header_timeout);
+  http::request_parser<http::empty_body> head;
+  head.body_limit(std::numeric_limits<uint64_t>::max());  // `none` is taken for 0 by this Boost
+  http::read_header(stream, buffer, head, error);
+  if (error == asio::error::timed_out) {
+    return refuse(http::request<http::empty_body>(), http::status::request_timeout, "the request's headers took too long");
+  }
+  if (error) {
+    if (error == http::error::end_of_stream || error == asio::error::eof || error.category() == boost::system::system_category())
+      return false;
+    const bool is_long = error == http::error::header_limit || error == http::error::buffer_overflow;
+    return refuse(http::request<http::empty_body>(), is_long ? http::status::request_header_fields_too_large : http::status::bad_request,
+                  "not an HTTP request: " + error.message());
+  }
+
+  const std::string too_large = "a request has at most " + std::to_string(options.max_request_bytes) + " bytes";
+  const auto length = head.content_length();
+  if (length && *length > options.max_request_bytes) return refuse(head.get(), http::status::payload_too_large, too_large);
+  const bool is_large = length ? *length > options.large_request_bytes : head.chunked();
+  if (is_large) {
+    MutexLock lock(mutex);
+    if (large_requests < options.max_large_requests) {
+      ++large_requests;
+      slot.impl = this;
+    }
+  }
+  if (is_large && slot.impl == nullptr) {
+    return refuse(head.get(), http::status::service_unavailable, "too many large requests at a time; try again");
+  }
+  stream.set_deadline(Clock::now() + options.request_timeout);
+  if (View(head.get()[http::field::expect]) == "100-continue") {
+    http::response<http::empty_body> proceed(http::status::continue_, head.get().version());
+    http::write(stream, proceed, error);
+    if (error) return false;
+  }
+  http::request_parser<http::string_body> parser(std::move(head));
+  parser.body_limit(options.max_request_bytes);
+  http::read(stream, buffer, parser, error);
+  if (error == http::error::body_limit) return refuse(parser.get(), http::status::payload_too_large, too_large);
+  if (error == asio::error::timed_out) return refuse(parser.get(), http::status::request_timeout, "the request's body took too long");
+  if (error) {
+    if (error == http::error::partial_message || error == asio::error::eof || error.category() == boost::system::system_category())
+      return false;
+    return refuse(parser.get(), http::status::bad_request, "not an HTTP request: " + error.message());
+  }
+  stream.clear_deadline();
+  const Request request = parser.release();
+  const auto encoding = GrpcWebEncoding(request);
+  if (!encoding || request.method() != http::verb::post) return send(Answer(request));
+  if (request.version() < 11) return refuse(request, http::status::http_version_not_supported, "gRPC-Web needs HTTP/1.1");
+  return Bridge(request, *encoding, stream);
 }
 
 void HttpServer::Impl::Connection(int fd) {
-  boost::system::error_code error;
-  asio::ip::tcp::socket socket(io);
-  sockaddr_storage address = {};
-  socklen_t length = sizeof(address);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-  socket.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd, error);
-  if (error) {
-    close(fd);
-    return;
-  }
+  SocketStream stream(fd);
   beast::flat_buffer buffer;
-  for (bool open = true; open;) {
-    http::request_parser<http::string_body> parser;
-    parser.body_limit(kMaxRequestBytes);
-    http::read(socket, buffer, parser, error);
-    if (error) {
-      if (error == http::error::end_of_stream || error == asio::error::eof || error.category() == asio::error::get_system_category()) break;
-      Response bad(error == http::error::body_limit ? http::status::payload_too_large : http::status::bad_request, 11);
-      bad.set(http::field::content_type, "text/plain; charset=utf-8");
-      bad.body() = "not an HTTP request: " + error.message() + "\n";
-      bad.keep_alive(false);
-      bad.prepare_payload();
-      http::write(socket, bad, error);
-      break;
-    }
-    const Request request = parser.release();
-    if (IsGrpcWeb(request) && request.method() == http::verb::post) {
-      open = Bridge(request, socket);
-    } else {
-      const Response response = Answer(request);
-      http::write(socket, response, error);
-      open = !error && request.keep_alive();
-    }
+  while (Exchange(stream, buffer)) {
+    // What one large request took is not kept for the next.
+    if (buffer.size() == 0) buffer.shrink_to_fit();
   }
-  {
-    // Before the number is free for another connection.
-    MutexLock lock(mutex);
-    sockets.erase(fd);
-  }
-  socket.shutdown(asio::ip::tcp::socket::shutdown_both, error);
-  socket.close(error);
+  // Before the number is free for another connection.
+  MutexLock lock(mutex);
+  sockets.erase(fd);
 }
 
 HttpServer::HttpServer(std::shared_ptr<grpc::Channel> channel, HttpServerOptions options)
@@ -388,23 +492,32 @@ HttpServer::HttpServer(std::shared_ptr<grpc::Channel> channel, HttpServerOptions
 HttpServer::~HttpServer() { Stop(); }
 
 void HttpServer::Serve(int fd) {
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
-  const timeval timeout = {kIdleSeconds, 0};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+  // Notices clients that vanished without a word. Fails on other than TCP sockets, harmlessly.
+  const int on = 1, idle_seconds = 60, interval_seconds = 15, probes = 4;
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof(idle_seconds));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof(interval_seconds));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+  bool is_full = false;
   {
     MutexLock lock(impl_->mutex);
-    if (impl_->stopping || impl_->threads >= kMaxConnections) {
-      close(fd);
-      return;
+    is_full = impl_->stopping || impl_->threads >= impl_->options.max_connections;
+    if (!is_full) {
+      impl_->sockets.insert(fd);
+      ++impl_->threads;
     }
-    impl_->sockets.insert(fd);
-    ++impl_->threads;
+  }
+  if (is_full) {
+    static constexpr char kFull[] =
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\r\n"
+        "too many connections\n";
+    [[maybe_unused]] const ssize_t sent = send(fd, kFull, sizeof(kFull) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+    return;
   }
   std::thread([impl = impl_.get(), fd] {
     impl->Connection(fd);
     MutexLock lock(impl->mutex);
-    impl->sockets.erase(fd);
     --impl->threads;
     impl->changed.NotifyAll();
   }).detach();

@@ -26,6 +26,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kFirstBytesTimeout = std::chrono::seconds(20);
 constexpr size_t kMaxSilentConnections = 1024;
 constexpr char kHttp2Preface[] = "PRI";
+// What tells the protocols apart; a connection counts as readable only when it has said that much, or has ended.
+constexpr int kTellingBytes = 3;
 
 std::string At(const std::string& host, int port) {
   const bool v6 = host.find(':') != std::string::npos;
@@ -48,8 +50,8 @@ struct Listener::Impl {
   std::thread thread;
 
   void Run();
-  // True when the connection is no longer ours.
-  bool Look(int connection);
+  // True when the connection is no longer ours. `has_ended`: nothing more comes.
+  bool Look(int connection, bool has_ended);
 };
 
 Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -109,16 +111,18 @@ arrow::Result<std::unique_ptr<Listener>> Listener::Start(const std::string& host
   return std::unique_ptr<Listener>(new Listener(std::move(impl)));
 }
 
-bool Listener::Impl::Look(int connection) {
-  char bytes[3];
+bool Listener::Impl::Look(int connection, bool has_ended) {
+  char bytes[kTellingBytes];
   const ssize_t count = recv(connection, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
-  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
-  if (count <= 0) {
+  if (count < kTellingBytes) {
+    const bool may_go_on = count > 0 || (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+    if (may_go_on && !has_ended) return false;
     close(connection);
     return true;
   }
-  if (std::memcmp(bytes, kHttp2Preface, static_cast<size_t>(count)) == 0) {
-    if (count < 3) return false;  // could still become either
+  const int any = 1;
+  setsockopt(connection, SOL_SOCKET, SO_RCVLOWAT, &any, sizeof(any));
+  if (std::memcmp(bytes, kHttp2Preface, kTellingBytes) == 0) {
     on_http2(connection);
   } else {
     on_http1(connection);
@@ -134,7 +138,7 @@ void Listener::Impl::Run() {
     polled.push_back({wake_fd, POLLIN, 0});
     // Too many silent connections: accept again when some have spoken or timed out.
     polled.push_back({silent.size() < kMaxSilentConnections ? fd : -1, POLLIN, 0});
-    for (const Silent& connection : silent) polled.push_back({connection.fd, POLLIN, 0});
+    for (const Silent& connection : silent) polled.push_back({connection.fd, POLLIN | POLLRDHUP, 0});
     const int ready = poll(polled.data(), polled.size(), silent.empty() ? -1 : 1000);
     if (ready < 0 && errno != EINTR) {
       spdlog::error("the listener failed: {}", std::strerror(errno));
@@ -144,11 +148,8 @@ void Listener::Impl::Run() {
     std::vector<Silent> still;
     const auto now = Clock::now();
     for (size_t i = 0; i < silent.size(); ++i) {
-      // Half a preface leaves the socket readable; a short pause keeps that from spinning.
-      if (polled[i + 2].revents != 0) {
-        if (Look(silent[i].fd)) continue;
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      }
+      const short events = polled[i + 2].revents;
+      if (events != 0 && Look(silent[i].fd, (events & (POLLRDHUP | POLLHUP | POLLERR)) != 0)) continue;
       if (now - silent[i].since > kFirstBytesTimeout) {
         close(silent[i].fd);
         continue;
@@ -168,7 +169,8 @@ void Listener::Impl::Run() {
       }
       const int one = 1;
       setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-      if (!Look(connection)) silent.push_back({connection, now});
+      setsockopt(connection, SOL_SOCKET, SO_RCVLOWAT, &kTellingBytes, sizeof(kTellingBytes));
+      if (!Look(connection, false)) silent.push_back({connection, now});
       if (silent.size() >= kMaxSilentConnections) break;
     }
   }

@@ -2,6 +2,7 @@
 
 #include "rerun/common/v1alpha1/common.pb.h"
 #include "rushes/catalog/entry_name.h"
+#include "rushes/server/grpc_web.h"
 #include "rushes/server/rpc_internal.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/headers.h"
@@ -26,7 +27,8 @@ void AddResponseHeaders(grpc::CallbackServerContext* context, const RpcEnvironme
                 static_cast<unsigned long long>(trace.counter));
   context->AddInitialMetadata(wire::kTraceIdHeader, text);
   for (const char* key : {wire::kEntryIdHeader, wire::kClientVersionHeader}) {
-    if (auto value = FindHeader(*context, key)) context->AddInitialMetadata(key, *value);
+    // gRPC takes more than it sends: it would abort for a value that is not printable.
+    if (auto value = FindHeader(*context, key); value && grpc_web::IsMetadataValue(*value)) context->AddInitialMetadata(key, *value);
   }
 }
 
