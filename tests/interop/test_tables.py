@@ -231,3 +231,16 @@ def test_a_lance_table_is_refused_with_what_to_do(ours: CatalogClient, tmp_path:
         ours.register_table("t", url)
     with pytest.raises(ValueError, match=r"relative URL|file:///path"):
         ours.register_table("t", "nowhere")
+
+
+def test_bounds_and_places_are_options(serve: Callable[..., Any], tmp_path: Path) -> None:
+    places = ("--table-dir", tmp_path, "--max-table-batch", "1MB", "--max-table-upsert", "10KB")
+    client = CatalogClient(serve(*places).url)
+    table = client.create_table("t", SCHEMA)
+    assert Path(table.storage_url.removeprefix("file://").rstrip("/")).parent == tmp_path
+    with pytest.raises(ValueError, match="that this server takes at once; send"):
+        table.append(batch(list(range(300_000)), "a"))
+    with pytest.raises(ValueError, match="an upsert of more than 10240 bytes"):
+        table.upsert(batch(list(range(1000)), "a"))
+    table.append(batch(list(range(1000)), "a"))
+    assert table.reader().count() == 1000

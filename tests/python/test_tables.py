@@ -153,15 +153,16 @@ def test_everything_that_can_be_appended(client: CatalogClient, table: TableEntr
     table.append(id=[9, 10], name=["i", None])
     table.append(id=11, name="k")
     table.append(id=[12, 13])
+    table.append(pa.record_batch([pa.array([14]), pa.nulls(1)], ["id", "name"]))
     found = rows(table)
-    assert [row["id"] for row in found] == list(range(1, 14))
-    assert [row["name"] for row in found] == [*"abcdef", None, "h", "i", None, "k", None, None]
+    assert [row["id"] for row in found] == list(range(1, 15))
+    assert [r["name"] for r in found] == [*"abcdef", None, "h", "i", None, "k", None, None, None]
     # Nothing is no change.
     table.append()
     table.append([])
     table.append(id=[], name=[])
     table.overwrite()
-    assert len(rows(table)) == 13
+    assert len(rows(table)) == 14
 
 
 def test_lists_are_values_of_list_columns(client: CatalogClient) -> None:
@@ -248,7 +249,9 @@ def test_overwrite_keeps_all_batches(table: TableEntry) -> None:
     assert [row["id"] for row in rows(table)] == [4, 5, 6]
     table.overwrite(id=7, name="g")
     assert rows(table) == [{"id": 7, "name": "g"}]
+    table.overwrite(pa.record_batch([pa.array([8]), pa.nulls(1)], ["id", "name"]))
     assert table.arrow_schema().field("id").metadata == {b"rerun:is_table_index": b"true"}
+    assert table.arrow_schema().field("name").type == pa.string()
     table.overwrite(pa.record_batch([pa.array([1.5])], ["x"]))
     assert table.arrow_schema().names == ["x"]
     assert rows(table) == [{"x": 1.5}]
@@ -364,6 +367,13 @@ def test_sql_finds_tables_by_name(client: CatalogClient) -> None:
     assert schemas.schema("public").table_names() == {"__entries", "one", "nope"}
     assert schemas.schema("lab").table("two").schema.names == ["id", "name"]
     assert sql("select name from __entries where entry_kind = 3 order by name").count() == 5
+
+
+def test_names_with_capitals(client: CatalogClient) -> None:
+    table = client.create_table("Mixed", SCHEMA)
+    table.append(id=1)
+    assert table.reader().count() == 1
+    assert client.ctx.sql('select * from "Mixed"').count() == 1
 
 
 def test_the_session_keeps_tables_of_its_own(client: CatalogClient) -> None:

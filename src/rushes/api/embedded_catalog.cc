@@ -4,6 +4,7 @@
 
 #include "arrow/array/builder_binary.h"
 #include "arrow/table.h"
+#include "rushes/client/table_batches.h"
 
 namespace rushes {
 namespace {
@@ -181,7 +182,8 @@ class EmbeddedConnection final : public Connection {
       std::shared_ptr<arrow::RecordBatch> batch;
       ARROW_RETURN_NOT_OK(rows->ReadNext(&batch));
       if (batch == nullptr) break;
-      ARROW_RETURN_NOT_OK(writer->Write(batch, mode));
+      ARROW_ASSIGN_OR_RAISE(const auto parts, SplitForWriting(std::move(batch), mode));
+      for (const auto& part : parts) ARROW_RETURN_NOT_OK(writer->Write(part, mode));
     }
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
     return writer->Commit();

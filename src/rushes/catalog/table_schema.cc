@@ -141,11 +141,12 @@ std::vector<int> KeyColumns(const arrow::Schema& schema) {
   return found;
 }
 
-bool HasSameColumns(const arrow::Schema& a, const arrow::Schema& b) {
-  if (a.num_fields() != b.num_fields()) return false;
-  return std::all_of(a.fields().begin(), a.fields().end(), [&](const auto& field) {
-    const auto other = b.GetFieldByName(field->name());
-    return other != nullptr && FitsType(*field->type(), *other->type());
+bool HasSameColumns(const arrow::Schema& batch, const arrow::Schema& table) {
+  if (batch.num_fields() != table.num_fields()) return false;
+  return std::all_of(batch.fields().begin(), batch.fields().end(), [&](const auto& field) {
+    const auto other = table.GetFieldByName(field->name());
+    if (other == nullptr) return false;
+    return FitsType(*field->type(), *other->type()) || (field->type()->id() == arrow::Type::NA && other->nullable());
   });
 }
 
@@ -164,7 +165,9 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> FitBatch(const arrow::RecordB
   arrow::ArrayVector columns;
   for (const auto& field : schema->fields()) {
     auto column = batch.GetColumnByName(field->name());
-    if (column == nullptr) {
+    // A column of nulls alone may have come without a type.
+    const bool is_null = column != nullptr && column->type_id() == arrow::Type::NA && field->nullable();
+    if (column == nullptr || is_null) {
       if (!field->nullable()) {
         return arrow::Status::Invalid("column '", field->name(), "' is missing in the batch and may not be null in the table");
       }

@@ -18,12 +18,12 @@ arrow::Result<std::shared_ptr<arrow::Schema>> MakeTableSchema(const arrow::Schem
 // Positions of the fields marked with kTableIndexKey (any letter case of `true`).
 std::vector<int> KeyColumns(const arrow::Schema& schema);
 
-// True when both have the same columns, in any order, of the same types as FitArray takes them.
-bool HasSameColumns(const arrow::Schema& a, const arrow::Schema& b);
+// True when batches of the schema `batch` have all columns of `table` and no others, in any order, of types that FitBatch takes.
+bool HasSameColumns(const arrow::Schema& batch, const arrow::Schema& table);
 
-// The batch with exactly the fields of `schema`, found by name. A column that the batch lacks is null. Types must be equal, except that
-// names, metadata and nullability inside nested types may differ. Invalid names the column: it is unknown, of another type, missing
-// although it may not be null, or has a null where none may be.
+// The batch with exactly the fields of `schema`, found by name. A column that the batch lacks, or has without a
+// type (all null), is null. Types must be equal, except that names, metadata and nullability inside nested types may differ. Invalid names
+// the column: it is unknown, of another type, missing although it may not be null, or has a null where none may be.
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> FitBatch(const arrow::RecordBatch& batch, const std::shared_ptr<arrow::Schema>& schema);
 
 }  // namespace rushes

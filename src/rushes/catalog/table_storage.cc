@@ -66,6 +66,11 @@ class FilesReader final : public arrow::RecordBatchReader {
           *out = nullptr;
           return arrow::Status::OK();
         }
+        // A count needs no file.
+        if (is_projected_ && columns_.empty()) {
+          *out = arrow::RecordBatch::Make(schema_, files_[next_++].rows, arrow::ArrayVector{});
+          return arrow::Status::OK();
+        }
         ARROW_RETURN_NOT_OK(Checked(OpenNext()));
       }
       std::shared_ptr<arrow::RecordBatch> batch;
@@ -104,8 +109,6 @@ class FilesReader final : public arrow::RecordBatchReader {
     if (is_projected_) {
       options.included_fields = columns_;
       std::sort(options.included_fields.begin(), options.included_fields.end());
-      // An empty list would mean all of them.
-      if (options.included_fields.empty() && snapshot_->schema->num_fields() > 0) options.included_fields = {0};
     }
     ARROW_ASSIGN_OR_RAISE(reader_, arrow::ipc::RecordBatchStreamReader::Open(file, options));
     return arrow::Status::OK();
@@ -505,6 +508,7 @@ arrow::Status Table::RemoveOldFiles() const {
     }
   }
   std::vector<std::string> old;
+  std::set<std::string> released;  // files of versions that go; if they are not needed, nobody else is about to name them
   for (auto it = versions.begin(); it != versions.end(); ++it) {
     const auto next = std::next(it);
     const bool is_newest = next == versions.end();
@@ -512,6 +516,10 @@ arrow::Status Table::RemoveOldFiles() const {
     const bool is_young = !is_newest && now_ns - next->second < options_.keep_superseded.count() && newer < kMaxKeptVersions;
     if (!is_newest && !is_young && !kept.contains(it->first)) {
       old.push_back(versions_directory() + "/" + ManifestName(it->first));
+      // One that cannot be read any more leaves its files to the rule for unnamed ones.
+      if (const auto manifest = ReadManifest(it->first); manifest.ok()) {
+        for (const TableFile& file : manifest->files) released.insert(file.name);
+      }
       continue;
     }
     auto manifest = ReadManifest(it->first);
@@ -524,10 +532,10 @@ arrow::Status Table::RemoveOldFiles() const {
   for (const std::string& name : data) {
     if (needed.contains(name)) continue;
     const std::string path = data_directory() + "/" + name;
-    // Files of versions that are gone are as old as those; a younger one may belong to a writer elsewhere.
-    const int64_t modified_ns = ModifiedNs(path);
-    const auto patience = options_.is_temporary ? std::chrono::nanoseconds(0) : options_.keep_unnamed;
-    if (modified_ns >= 0 && now_ns - modified_ns >= patience.count()) ARROW_RETURN_NOT_OK(RemoveFile(path));
+    // A young one that no version names may belong to a writer elsewhere.
+    const bool is_settled = released.contains(name) || options_.is_temporary;
+    const int64_t modified_ns = is_settled ? 0 : ModifiedNs(path);
+    if (modified_ns >= 0 && now_ns - modified_ns >= options_.keep_unnamed.count()) ARROW_RETURN_NOT_OK(RemoveFile(path));
   }
   return arrow::Status::OK();
 }

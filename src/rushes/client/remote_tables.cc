@@ -5,6 +5,7 @@
 #include "arrow/array/array_base.h"
 #include "rerun/cloud/v1alpha1/cloud.pb.h"
 #include "rushes/client/remote_connection.h"
+#include "rushes/client/table_batches.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
 #include "rushes/wire/table.h"
@@ -137,11 +138,14 @@ arrow::Status RemoteConnection::WriteTable(EntryId id, TableInsertMode mode, arr
     std::shared_ptr<arrow::RecordBatch> batch;
     ARROW_RETURN_NOT_OK(rows->ReadNext(&batch));
     if (batch == nullptr) break;
-    ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, request.mutable_dataframe_part()));
-    request.set_insert_mode(wire::ToProto(mode));
-    ARROW_RETURN_NOT_OK(stream->Write(request));
-    // On the official server each message of an overwrite drops the ones before.
-    if (mode == TableInsertMode::kOverwrite) mode = TableInsertMode::kAppend;
+    ARROW_ASSIGN_OR_RAISE(const auto parts, SplitForWriting(std::move(batch), mode));
+    for (const auto& part : parts) {
+      ARROW_RETURN_NOT_OK(wire::EncodePart(*part, request.mutable_dataframe_part()));
+      request.set_insert_mode(wire::ToProto(mode));
+      ARROW_RETURN_NOT_OK(stream->Write(request));
+      // On the official server each message of an overwrite drops the ones before.
+      if (mode == TableInsertMode::kOverwrite) mode = TableInsertMode::kAppend;
+    }
   }
   return stream->Finish();
 }

@@ -150,6 +150,25 @@ TEST_F(TableTest, OldVersionsStayForOthersForAWhile) {
   EXPECT_EQ(Versions().size(), 3);
 }
 
+TEST_F(TableTest, FilesOfVersionsThatGoDoNotWaitLikeUnnamedOnes) {
+  TableOptions options;
+  options.keep_superseded = std::chrono::nanoseconds(0);
+  const auto table = Create(options);
+  ASSERT_OK(Write(table, Rows({1})));
+  std::ofstream(path_ + "/data/unnamed.arrows") << "of another process";
+  ASSERT_OK(Write(table, Rows({2}), TableInsertMode::kOverwrite));
+  EXPECT_EQ(DataFiles().size(), 2);  // the new one and the unnamed one
+  EXPECT_EQ(Versions().size(), 1);
+}
+
+TEST_F(TableTest, ACountReadsNoFile) {
+  const auto table = Create();
+  ASSERT_OK(Write(table, Rows({1, 2, 3})));
+  for (const std::string& name : DataFiles()) fs::remove(path_ + "/data/" + name);
+  const auto reader = table->Read(table->Current().ValueOrDie(), std::vector<std::string>{}).ValueOrDie();
+  EXPECT_EQ(reader->ToTable().ValueOrDie()->num_rows(), 3);
+}
+
 TEST_F(TableTest, WhatADeadWriterLeftIsIgnoredAndRemovedWhenItIsOld) {
   auto table = Create();
   ASSERT_OK(Write(table, Rows({1})));
