@@ -126,5 +126,8 @@ fuzz-http: setup ## damaged gRPC-Web, HTTP/1.1 and first bytes of connections ag
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 LSAN_OPTIONS=suppressions=tools/lsan.supp \
 		build/asan/bin/server_test --gtest_filter='HttpFuzz*'
 
+load: setup-test module ## 64 official clients at once for two minutes, with large recordings beside them; LOAD_ARGS
+	$(PYTHON_IN_TREE) tests/load/load.py $(LOAD_ARGS)
+
 clean: ## remove what was built; .venv stays
 	rm -rf build dist python/rushes/_core*.so python/rushes/bin
