@@ -19,6 +19,9 @@ struct ConnectionObject {
   Owned<Connection> connection;
 };
 
+// Methods of the class that connection.cc begins.
+void BindCompanions(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
+
 // A dataset opened for reading.
 struct SourceObject {
   Owned<ChunkSource> source;

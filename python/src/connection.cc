@@ -64,7 +64,7 @@ class TaskStream {
     }
     TaskInfo task = std::move(state_->tasks.front());
     state_->tasks.pop_front();
-    return std::tuple(std::move(task.id), task.state != TaskState::kFailed, std::move(task.message));
+    return std::tuple(std::move(task.id), task.state != TaskState::kFailed && task.state != TaskState::kCancelled, std::move(task.message));
   }
 
  private:
@@ -103,7 +103,8 @@ void BindConnection(nb::module_& module) {
 
   nb::class_<TaskStream>(module, "TaskStream").def("next", &TaskStream::Next);
 
-  nb::class_<ConnectionObject>(module, "Connection")
+  nb::class_<ConnectionObject> connection(module, "Connection");
+  connection
       .def_static(
           "open",
           [](std::string address, std::string token, double timeout_s) {
@@ -224,6 +225,7 @@ void BindConnection(nb::module_& module) {
                 Owned<ChunkSource>(Check(CallBlocking([connection, id = ToEntryId(id)] { return connection->OpenDataset(id); })))};
           },
           nb::arg("id"));
+  BindCompanions(module, connection);
 }
 
 }  // namespace rushes::python

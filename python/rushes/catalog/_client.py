@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from rushes import _core
@@ -12,6 +13,7 @@ from rushes._errors import AlreadyExistsError, NotFoundError, nearest
 
 from ._entry import DatasetEntry, Entry, TableEntry
 from ._ids import EntryId, EntryKind
+from ._upload import stage
 
 if TYPE_CHECKING:
     import datafusion
@@ -48,7 +50,7 @@ class CatalogClient:
 
     """
 
-    __slots__ = ("__weakref__", "_connection", "_context")
+    __slots__ = ("__weakref__", "_connection", "_context", "_token")
 
     def __init__(
         self,
@@ -74,13 +76,15 @@ class CatalogClient:
                 "object_store_auth is not supported: chunks come through the server"
             )
         self._context = _new_context()
-        self._connection = _core.Connection.open(_origin(url), token=token or "")
+        self._token = token or ""
+        self._connection = _core.Connection.open(_origin(url), token=self._token)
 
     @classmethod
     def _from_connection(cls, connection: _core.Connection) -> CatalogClient:
         made = cls.__new__(cls)
         made._context = _new_context()
         made._connection = connection
+        made._token = ""
         return made
 
     @property
@@ -168,6 +172,35 @@ class CatalogClient:
             if not exist_ok:
                 raise
             return self.get_dataset(name)
+
+    def stage(self, source: str | PathLike[str] | bytes, *, key: str) -> str:
+        """Upload a file or bytes into the server's storage; return the URL, for :meth:`DatasetEntry.register`.
+
+        Nothing is registered, and nothing is checked but the key. Uploads that no dataset uses stay until maintenance removes them or, in
+        a temporary directory, until the server ends.
+
+        Parameters
+        ----------
+        source
+            A path, or the bytes themselves.
+        key
+            The name there: up to 255 letters, digits, `.`, `-` and `_`, in parts separated by `/`.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If the key is taken.
+        ValueError
+            If it cannot be a key.
+        OSError
+            If the file cannot be read.
+
+        """
+        return stage(self, source, key)
+
+    def do_global_maintenance(self) -> None:
+        """Remove files of the server's own that are older than a day and that no dataset uses: uploads, and what compaction wrote."""
+        self._connection.maintain_all()
 
     def version_info(self) -> VersionInfo:
         """Return what is known of the server."""

@@ -22,6 +22,9 @@ Server::~Server() = default;
 arrow::Result<std::shared_ptr<Server>> Server::Start(const ServerOptions& options) {
   auto impl = std::make_shared<Impl>();
   impl->shared = std::make_shared<EmbeddedCatalog>(std::make_shared<Catalog>(), options.chunk_cache_bytes);
+  StagingOptions staging{options.staging_directory, options.max_upload_bytes, options.max_staging_bytes};
+  impl->shared->catalog->SetStagingOptions(staging);
+  if (!staging.directory.empty()) ARROW_RETURN_NOT_OK(impl->shared->catalog->staging());
   for (const auto& [name, paths] : options.datasets)
     ARROW_RETURN_NOT_OK(LoadRecordings(impl->shared->catalog.get(), name, paths, BrokenFiles::kLeaveOut));
   CatalogServerOptions network_options;

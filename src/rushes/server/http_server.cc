@@ -24,6 +24,7 @@
 #include <boost/beast/http.hpp>
 
 #include "rushes/chunk/mutex.h"
+#include "rushes/server/upload_handler.h"
 #include "rushes/wire/headers.h"
 #include "spdlog/spdlog.h"
 
@@ -146,15 +147,17 @@ struct HttpServer::Impl {
   Impl(std::shared_ptr<grpc::Channel> channel, HttpServerOptions o) : stub(std::move(channel)), options(std::move(o)) {}
 
   void Connection(int fd);
-  template <typename Message>
-  void AddCommon(const Request& request, Message* response) const;
+  template <typename Head, typename Message>
+  void AddCommon(const Head& request, Message* response) const;
   Response Answer(const Request& request) const;
+  // An upload; false: the connection cannot be used any more.
+  bool Upload(http::request_parser<http::empty_body>&& head, beast::flat_buffer& buffer, asio::ip::tcp::socket& socket);
   // False: the connection cannot be used any more.
   bool Bridge(const Request& request, asio::ip::tcp::socket& socket);
 };
 
-template <typename Message>
-void HttpServer::Impl::AddCommon(const Request& request, Message* response) const {
+template <typename Head, typename Message>
+void HttpServer::Impl::AddCommon(const Head& request, Message* response) const {
   response->version(request.version());
   response->keep_alive(request.keep_alive());
   response->set(wire::kServerVersionHeader, options.server_version);
@@ -165,7 +168,7 @@ void HttpServer::Impl::AddCommon(const Request& request, Message* response) cons
       response->set(http::field::access_control_allow_origin, origin);
       response->set(http::field::access_control_allow_credentials, "true");
       response->set(http::field::access_control_expose_headers,
-                    "grpc-status, grpc-message, grpc-status-details-bin, x-request-trace-id, x-rerun-server-version");
+                    "etag, grpc-status, grpc-message, grpc-status-details-bin, x-request-trace-id, x-rerun-server-version");
     }
   }
 }
@@ -339,6 +342,25 @@ bool HttpServer::Impl::Bridge(const Request& request, asio::ip::tcp::socket& soc
   return !error && request.keep_alive();
 }
 
+bool HttpServer::Impl::Upload(http::request_parser<http::empty_body>&& head, beast::flat_buffer& buffer, asio::ip::tcp::socket& socket) {
+  Response response;
+  AddCommon(head.get(), &response);
+  const bool keep_alive = head.get().keep_alive();
+  const UploadOutcome outcome = HandleUpload(options.uploads, &socket, &buffer, std::move(head));
+  if (!outcome.is_connected) return false;
+  response.result(static_cast<unsigned>(outcome.http_status));
+  response.keep_alive(keep_alive && outcome.is_reusable);
+  response.set(http::field::content_type, "text/plain; charset=utf-8");
+  if (!outcome.etag.empty()) response.set(http::field::etag, outcome.etag);
+  if (outcome.http_status == 405) response.set(http::field::allow, "PUT");
+  if (!outcome.text.empty()) response.body() = outcome.text + "\n";
+  response.prepare_payload();
+  boost::system::error_code error;
+  http::write(socket, response, error);
+  if (!outcome.is_reusable && !error) DiscardRest(&socket);
+  return !error && response.keep_alive();
+}
+
 void HttpServer::Impl::Connection(int fd) {
   boost::system::error_code error;
   asio::ip::tcp::socket socket(io);
@@ -352,9 +374,17 @@ void HttpServer::Impl::Connection(int fd) {
   }
   beast::flat_buffer buffer;
   for (bool open = true; open;) {
-    http::request_parser<http::string_body> parser;
+    http::request_parser<http::empty_body> head;
+    head.body_limit(boost::none);
+    http::read_header(socket, buffer, head, error);
+    if (!error && options.uploads && IsUploadTarget(View(head.get().target())) && head.get().method() != http::verb::options) {
+      open = Upload(std::move(head), buffer, socket);
+      continue;
+    }
+    if (!error && head.content_length() && *head.content_length() > kMaxRequestBytes) error = http::error::body_limit;
+    http::request_parser<http::string_body> parser(std::move(head));
     parser.body_limit(kMaxRequestBytes);
-    http::read(socket, buffer, parser, error);
+    if (!error) http::read(socket, buffer, parser, error);
     if (error) {
       if (error == http::error::end_of_stream || error == asio::error::eof || error.category() == asio::error::get_system_category()) break;
       Response bad(error == http::error::body_limit ? http::status::payload_too_large : http::status::bad_request, 11);

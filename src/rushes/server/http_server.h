@@ -1,4 +1,5 @@
-// HTTP/1.1 on connections that the listener hands over: `GET /version`, gRPC-Web for browsers, and helpful words for everything else.
+// HTTP/1.1 on connections that the listener hands over: `GET /version`, gRPC-Web for browsers, uploads, and helpful words for everything
+// else.
 #pragma once
 
 #include <functional>
@@ -12,10 +13,13 @@ class Channel;
 
 namespace rushes {
 
+class UploadGrants;
+
 struct HttpServerOptions {
   std::string version_text;                     // body of `GET /version`
   std::string server_version;                   // value of `x-rerun-server-version`
   std::vector<std::string> cors_allow_origins;  // beside localhost, 127.0.0.1 and rerun.io
+  UploadGrants* uploads = nullptr;              // must outlive the server
 };
 
 // True if `origin` matches one of the patterns that are always allowed or one of `patterns` (`*`: any run of characters).
