@@ -89,7 +89,8 @@ class EmbeddedConnection final : public Connection {
   arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double timeout_s,
                              const std::function<arrow::Status(const TaskInfo&)>& on_task) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
-    return catalog().tasks().Wait(task_ids, timeout_s, on_task);
+    const arrow::Status status = catalog().tasks().Wait(task_ids, timeout_s, on_task);
+    return status.IsIOError() ? wire::MakeStatus(wire::RpcCode::kDeadlineExceeded, status.message()) : status;
   }
 
   arrow::Result<std::vector<TaskInfo>> QueryTasks(const std::vector<std::string>& task_ids) override {
