@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import os
 import weakref
 from collections.abc import Sequence
 from os import PathLike
@@ -55,6 +56,12 @@ class Server:
     live_history_bytes
         Bound of what is kept of live messages, which programs log with `rr.connect_grpc(server.url() + "/proxy")`, for viewers
         that come later: at least 1 MiB. 0 refuses live messages.
+    staging_directory
+        Where uploads go, and files that maintenance writes. By default a temporary directory that goes with the server.
+    max_upload_bytes
+        Bound of one upload; 64 GiB by default.
+    max_staging_bytes
+        Bound of all files in the staging directory; 1 TiB by default.
 
     """
 
@@ -69,6 +76,9 @@ class Server:
         table_directory: str | PathLike[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
         live_history_bytes: int = LIVE_HISTORY_BYTES,
+        staging_directory: str | PathLike[str] | None = None,
+        max_upload_bytes: int = 64 << 30,
+        max_staging_bytes: int = 1 << 40,
     ) -> None:
         if addr != "127.0.0.1" and host == "127.0.0.1":
             import warnings
@@ -111,6 +121,9 @@ class Server:
                 table_directory=own_directory,
                 cache_bytes=cache_bytes,
                 live_history_bytes=live_history_bytes,
+                staging_directory="" if staging_directory is None else os.fspath(staging_directory),
+                max_upload_bytes=max_upload_bytes,
+                max_staging_bytes=max_staging_bytes,
             )
         except (OSError, ValueError) as error:
             raise ValueError(f"Failed to start Rushes server: {error}") from None

@@ -25,6 +25,8 @@ void AddTableCalls(nanobind::class_<ConnectionObject>& connection);
 
 // TypeError unless it has 16 bytes.
 EntryId ToEntryId(const nanobind::bytes& id);
+// Methods of the class that connection.cc begins.
+void BindCompanions(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
 
 // A dataset opened for reading.
 struct SourceObject {

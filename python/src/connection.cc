@@ -59,7 +59,7 @@ class TaskStream {
     }
     TaskInfo task = std::move(state_->tasks.front());
     state_->tasks.pop_front();
-    return std::tuple(std::move(task.id), task.state != TaskState::kFailed, std::move(task.message));
+    return std::tuple(std::move(task.id), task.state != TaskState::kFailed && task.state != TaskState::kCancelled, std::move(task.message));
   }
 
  private:
@@ -103,9 +103,9 @@ void BindConnection(nb::module_& module) {
 
   nb::class_<TaskStream>(module, "TaskStream").def("next", &TaskStream::Next);
 
-  nb::class_<ConnectionObject> connection_class(module, "Connection");
-  AddTableCalls(connection_class);
-  connection_class
+  nb::class_<ConnectionObject> connection(module, "Connection");
+  AddTableCalls(connection);
+  connection
       .def_static(
           "open",
           [](std::string address, std::string token, double timeout_s) {
@@ -224,6 +224,7 @@ void BindConnection(nb::module_& module) {
                 Owned<ChunkSource>(Check(CallBlocking([connection, id = ToEntryId(id)] { return connection->OpenDataset(id); })))};
           },
           nb::arg("id"));
+  BindCompanions(module, connection);
 }
 
 }  // namespace rushes::python

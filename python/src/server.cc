@@ -22,7 +22,8 @@ void BindServer(nb::module_& module) {
       .def_static(
           "start",
           [](std::string host, int port, std::map<std::string, std::vector<std::string>> datasets,
-             std::map<std::string, std::string> tables, std::string table_directory, int64_t cache_bytes, int64_t live_history_bytes) {
+             std::map<std::string, std::string> tables, std::string table_directory, int64_t cache_bytes, int64_t live_history_bytes,
+             std::string staging_directory, int64_t max_upload_bytes, int64_t max_staging_bytes) {
             ServerOptions options;
             options.host = std::move(host);
             options.port = port;
@@ -31,10 +32,14 @@ void BindServer(nb::module_& module) {
             options.table_directory = std::move(table_directory);
             options.chunk_cache_bytes = cache_bytes;
             options.live_history_bytes = live_history_bytes;
+            options.staging_directory = std::move(staging_directory);
+            if (max_upload_bytes >= 0) options.max_upload_bytes = max_upload_bytes;
+            if (max_staging_bytes >= 0) options.max_staging_bytes = max_staging_bytes;
             return ServerObject{Owned<Server>(Check(CallBlocking([options] { return Server::Start(options); })))};
           },
           nb::arg("host"), nb::arg("port"), nb::arg("datasets"), nb::arg("tables"), nb::arg("table_directory"), nb::arg("cache_bytes"),
-          nb::arg("live_history_bytes"))
+          nb::arg("live_history_bytes"), nb::arg("staging_directory") = "", nb::arg("max_upload_bytes") = -1,
+          nb::arg("max_staging_bytes") = -1)
       .def("connect",
            [](const ServerObject& self) {
              auto server = self.server.get();

@@ -15,34 +15,10 @@ import rushes as rr
 
 Catalog = rr.catalog
 
-# What belongs to later work, by class: tables, blueprints, assets, staging, maintenance, uploads.
+# What belongs to later work, by class.
 LATER = {
-    "CatalogClient": {
-        "register_table",
-        "create_table",
-        "stage",
-        "benchmark",
-        "do_global_maintenance",
-    },
-    "DatasetEntry": {
-        "segment_store",
-        "register_blueprint",
-        "blueprints",
-        "set_default_blueprint",
-        "default_blueprint",
-        "set_default_segment_table_blueprint",
-        "default_segment_table_blueprint",
-        "blueprint_dataset",
-        "register_asset",
-        "unregister_asset",
-        "assets",
-        "assets_for_segment",
-        "asset_dataset",
-        "add_segments_to_asset",
-        "remove_segments_from_asset",
-        "do_maintenance",
-        "delete_segment_properties",
-    },
+    "CatalogClient": {"register_table", "create_table", "benchmark"},
+    "DatasetEntry": {"segment_store"},
     "TableEntry": {
         "append",
         "overwrite",

@@ -17,6 +17,7 @@ from rushes._errors import AlreadyExistsError, NotFoundError, nearest
 from ._entry import DatasetEntry, Entry, _uri
 from ._ids import EntryId, EntryKind
 from ._table import TableEntry
+from ._upload import stage
 
 if TYPE_CHECKING:
     import datafusion
@@ -53,7 +54,7 @@ class CatalogClient:
 
     """
 
-    __slots__ = ("__weakref__", "_connection", "_context")
+    __slots__ = ("__weakref__", "_connection", "_context", "_token")
 
     def __init__(
         self,
@@ -79,7 +80,8 @@ class CatalogClient:
                 "object_store_auth is not supported: chunks come through the server"
             )
         _new_context(None)  # says what is missing before anything is connected
-        self._connection = _core.Connection.open(_origin(url), token=token or "")
+        self._token = token or ""
+        self._connection = _core.Connection.open(_origin(url), token=self._token)
         self._context = _new_context(self._connection)
 
     @classmethod
@@ -87,6 +89,7 @@ class CatalogClient:
         made = cls.__new__(cls)
         made._connection = connection
         made._context = _new_context(connection)
+        made._token = ""
         return made
 
     @property
@@ -233,6 +236,35 @@ class CatalogClient:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         return TableEntry(self, self._connection.register_table(name, _uri(url)).entry)
+
+    def stage(self, source: str | PathLike[str] | bytes, *, key: str) -> str:
+        """Upload a file or bytes into the server's storage; return the URL, for :meth:`DatasetEntry.register`.
+
+        Nothing is registered, and nothing is checked but the key. Uploads that no dataset uses stay until maintenance removes them or, in
+        a temporary directory, until the server ends.
+
+        Parameters
+        ----------
+        source
+            A path, or the bytes themselves.
+        key
+            The name there: up to 255 letters, digits, `.`, `-` and `_`, in parts separated by `/`.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If the key is taken.
+        ValueError
+            If it cannot be a key.
+        OSError
+            If the file cannot be read.
+
+        """
+        return stage(self, source, key)
+
+    def do_global_maintenance(self) -> None:
+        """Remove files of the server's own that are older than a day and that no dataset uses: uploads, and what compaction wrote."""
+        self._connection.maintain_all()
 
     def version_info(self) -> VersionInfo:
         """Return what is known of the server."""

@@ -22,6 +22,7 @@ from rushes._index_values import Distance, IndexValuesLike, to_distance, to_int6
 from rushes._lazy import SEGMENT_ID, LazyDataset, Query
 from rushes._progress import Progress
 
+from ._companions import Companions
 from ._content_filter import ContentFilter, describe, expressions
 from ._ids import EntryId, EntryKind
 from ._info import DatasetInfo, dataset_info
@@ -120,7 +121,7 @@ class Entry(ABC):  # noqa: B024
         return f"Entry({self.kind!r}, '{self._name}')"
 
 
-class DatasetEntry(Entry):
+class DatasetEntry(Companions, Entry):
     """A dataset: segments (recordings) that share a schema."""
 
     __slots__ = ("_opened",)
@@ -737,13 +738,20 @@ class Segment:
         return self._dataset.segment_url(self._id)
 
     def schema(self, *, include_assets: bool = False) -> Schema:
-        """Return the columns of this segment."""
-        if include_assets:
-            raise NotImplementedError("include_assets: assets are not supported yet")
+        """Return the columns of this segment; with `include_assets`, those of the assets that apply to it at the end."""
         connection = self._dataset._client._connection
-        return Schema(
-            pa.schema(connection.segment_schema(self._dataset._details.id, [self._id], []))
-        )
+        schema = pa.schema(connection.segment_schema(self._dataset._details.id, [self._id], []))
+        if not include_assets:
+            return Schema(schema)
+        assets = self._dataset.assets_for_segment(self._id)
+        dataset = self._dataset.asset_dataset() if assets else None
+        if dataset is not None:
+            more = pa.schema(connection.segment_schema(dataset._details.id, assets, []))
+            known = set(schema.names)
+            for field in more:
+                if field.name not in known:
+                    schema = schema.append(field)
+        return Schema(schema)
 
     def layers(self) -> set[str]:
         """Return the names of its layers, as they are now."""

@@ -96,7 +96,10 @@ class RegistrationOperation:
         return (self._result(row) for row in self._finish(timeout_secs))
 
     def cancel(self) -> None:
-        """Give up waiting. What is registered stays registered."""
+        """Give up what is not registered yet: nothing of it will be. What is registered stays registered."""
+        self._connection.cancel_tasks(
+            list({row.task_id for row in self._rows if row.task_id not in self._errors})
+        )
 
     def _finish(self, timeout_secs: int | None) -> Iterator[_core.RegisteredSource]:
         if timeout_secs is not None and (

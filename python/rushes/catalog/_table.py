@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
-from rushes._lazy import LazyDataset, Query, _filter_bytes
+from rushes._lazy import LazyDataset, Query, ScanStatistics, _filter_bytes
 
 from ._entry import DatasetEntry, Entry
 from ._ids import EntryId
@@ -158,9 +158,20 @@ class _TableQuery(Query):
         self.label = f"table '{name}'"
         self._connection, self._id = connection, id
 
+    @property
+    def statistics(self) -> ScanStatistics:
+        raise NotImplementedError("scans of tables are not counted")
+
     def batches(
-        self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool
+        self,
+        projected: pa.Schema,
+        filter: pc.Expression | None,
+        *,
+        sql: bool,
+        limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
+        if limit == 0:
+            return
         scan = self._connection.scan_table(
             self._id,
             columns=None if projected is self.schema else projected.names,
@@ -184,7 +195,12 @@ class _TableQuery(Query):
                 raise
             if relabel and projected.names:
                 batch = pa.RecordBatch.from_arrays(batch.columns, schema=projected)
+            if limit is not None:
+                batch = batch.slice(0, limit)
+                limit -= batch.num_rows
             yield batch
+            if limit == 0:
+                return
 
 
 def lazy_table(connection: _core.Connection, id: bytes, name: str) -> LazyDataset:

@@ -3,11 +3,19 @@
 #include <set>
 
 #include "arrow/array/builder_binary.h"
+#include "arrow/io/file.h"
 #include "arrow/table.h"
+#include "rushes/catalog/asset_coverage.h"
+#include "rushes/catalog/source_url.h"
 #include "rushes/client/table_batches.h"
+#include "rushes/wire/status.h"
 
 namespace rushes {
 namespace {
+
+// A registration that takes longer goes on behind its answer.
+constexpr double kRegisterWaitS = 2;
+constexpr int64_t kStageBlockBytes = 1 << 20;
 
 arrow::Result<std::shared_ptr<arrow::Table>> ToTable(arrow::Result<std::shared_ptr<arrow::RecordBatch>> batch) {
   ARROW_RETURN_NOT_OK(batch.status());
@@ -72,13 +80,19 @@ class EmbeddedConnection final : public Connection {
   arrow::Result<std::vector<RegisteredSource>> Register(EntryId dataset, const std::vector<DataSource>& sources,
                                                         IfDuplicate on_duplicate) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
-    return catalog().Register(dataset, sources, on_duplicate);
+    RegisterOptions options;
+    options.wait_s = kRegisterWaitS;
+    return catalog().Register(dataset, sources, on_duplicate, options);
   }
 
   arrow::Result<std::shared_ptr<arrow::Table>> Unregister(EntryId dataset, const std::vector<std::string>& segments,
-                                                          const std::vector<std::string>& layers, bool /*force*/) override {
+                                                          const std::vector<std::string>& layers, bool force) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
-    ARROW_ASSIGN_OR_RAISE(const auto removed, catalog().Unregister(dataset, segments, layers));
+    auto unregistered = catalog().Unregister(dataset, segments, layers, force);
+    if (Catalog::IsBusy(unregistered.status())) {
+      return wire::MakeStatus(wire::RpcCode::kFailedPrecondition, unregistered.status().message());
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto removed, std::move(unregistered));
     arrow::StringBuilder ids, names;
     for (const LayerPtr& layer : removed) {
       ARROW_RETURN_NOT_OK(ids.Append(layer->segment_id));
@@ -91,12 +105,11 @@ class EmbeddedConnection final : public Connection {
         {std::move(id_array), std::move(name_array)});
   }
 
-  arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double /*timeout_s*/,
+  arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double timeout_s,
                              const std::function<arrow::Status(const TaskInfo&)>& on_task) override {
-    // Registrations are done when Register returns.
-    ARROW_ASSIGN_OR_RAISE(const auto tasks, QueryTasks(task_ids));
-    for (const TaskInfo& task : tasks) ARROW_RETURN_NOT_OK(on_task(task));
-    return arrow::Status::OK();
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    const arrow::Status status = catalog().tasks().Wait(task_ids, timeout_s, on_task);
+    return status.IsIOError() ? wire::MakeStatus(wire::RpcCode::kDeadlineExceeded, status.message()) : status;
   }
 
   arrow::Result<std::vector<TaskInfo>> QueryTasks(const std::vector<std::string>& task_ids) override {
@@ -108,6 +121,88 @@ class EmbeddedConnection final : public Connection {
     }
     return catalog().QueryTasks(distinct);
   }
+
+  arrow::Status CancelTasks(const std::vector<std::string>& task_ids) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    catalog().tasks().Cancel(task_ids);
+    return arrow::Status::OK();
+  }
+
+  arrow::Result<DatasetEntry> UpdateDataset(EntryId id, const DatasetDetails& details) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    DatasetDetails rest = details;
+    rest.default_segment_table_blueprint_segment.reset();
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry,
+                          catalog().UpdateDataset(id, std::move(rest), details.default_segment_table_blueprint_segment));
+    return entry->ToDatasetEntry();
+  }
+
+  arrow::Result<std::vector<std::string>> AssetsForSegment(EntryId dataset, const std::string& segment_id) override {
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, Dataset(dataset));
+    if (entry->entry.kind != EntryKind::kDataset || !entry->details.asset_dataset) return std::vector<std::string>();
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr assets, Dataset(*entry->details.asset_dataset));
+    return AssetsOf(*assets, segment_id);
+  }
+
+  arrow::Result<std::vector<PropertiesOfSegment>> GetProperties(EntryId dataset, const std::vector<std::string>& segments) override {
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, Dataset(dataset));
+    std::vector<PropertiesOfSegment> out;
+    for (const std::string& id : segments) {
+      const auto it = entry->properties.find(id);
+      if (it != entry->properties.end()) out.push_back({id, it->second.row, it->second.revision});
+    }
+    return out;
+  }
+
+  arrow::Result<uint64_t> SetProperties(EntryId dataset, const std::string& segment_id, std::shared_ptr<arrow::RecordBatch> row,
+                                        std::optional<uint64_t> expected_revision) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    auto revision = catalog().SetProperties(dataset, segment_id, std::move(row), expected_revision);
+    if (Catalog::IsRevisionMismatch(revision.status())) {
+      return wire::MakeStatus(wire::RpcCode::kFailedPrecondition, revision.status().message());
+    }
+    return revision;
+  }
+
+  arrow::Status DeleteProperties(EntryId dataset, const std::vector<std::string>& segments) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    std::vector<Catalog::PropertiesDeletion> deletions;
+    for (const std::string& id : segments) deletions.push_back({id, std::nullopt});
+    return catalog().DeleteProperties(dataset, deletions);
+  }
+
+  arrow::Result<std::string> Maintain(EntryId dataset, const MaintenanceOptions& options) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return catalog().Maintain(dataset, options, [shared = shared_] { return shared->is_closed.load(); });
+  }
+
+  arrow::Status MaintainAll() override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return catalog().MaintainAll();
+  }
+
+  arrow::Result<std::string> StageFile(const std::string& key, const std::string& path) override {
+    ARROW_ASSIGN_OR_RAISE(const auto draft, NewObject(key));
+    ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::ReadableFile::Open(path));
+    for (;;) {
+      ARROW_ASSIGN_OR_RAISE(const auto block, file->Read(kStageBlockBytes));
+      if (block->size() == 0) break;
+      ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+      ARROW_RETURN_NOT_OK(draft->Append(std::string_view(*block)));
+    }
+    return Publish(draft.get(), key);
+  }
+
+  arrow::Result<std::string> StageBytes(const std::string& key, std::string_view bytes) override {
+    ARROW_ASSIGN_OR_RAISE(const auto draft, NewObject(key));
+    ARROW_RETURN_NOT_OK(draft->Append(bytes));
+    return Publish(draft.get(), key);
+  }
+
+  arrow::Result<UploadGrant> GetWriteGrant(const std::string&, std::optional<uint64_t>) override { return NoNetwork(); }
+  arrow::Result<UploadGrant::Request> GetPartGrant(const std::string&, uint32_t) override { return NoNetwork(); }
+  arrow::Status CompleteUpload(const std::string&, const std::vector<std::string>&) override { return NoNetwork(); }
+  arrow::Status AbortUpload(const std::string&) override { return NoNetwork(); }
 
   arrow::Result<std::shared_ptr<arrow::Schema>> GetDatasetSchema(EntryId dataset) override {
     ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, Dataset(dataset));
@@ -196,6 +291,20 @@ class EmbeddedConnection final : public Connection {
 
  private:
   Catalog& catalog() { return *shared_->catalog; }
+  static arrow::Status NoNetwork() { return arrow::Status::NotImplemented("the catalog is in this process: objects are staged directly"); }
+
+  arrow::Result<std::unique_ptr<StagingArea::Draft>> NewObject(const std::string& key) {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    ARROW_RETURN_NOT_OK(StagingArea::CheckKey(key));
+    ARROW_ASSIGN_OR_RAISE(const auto area, catalog().staging());
+    if (area->IsTaken(key)) return arrow::Status::AlreadyExists("object '", key, "' already exists");
+    return area->NewDraft();
+  }
+  arrow::Result<std::string> Publish(StagingArea::Draft* draft, const std::string& key) {
+    ARROW_RETURN_NOT_OK(draft->PublishObject(key));
+    ARROW_ASSIGN_OR_RAISE(const auto area, catalog().staging());
+    return FileUrl(area->ObjectPath(key));
+  }
   arrow::Result<EntryPtr> Dataset(EntryId id) {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
     return catalog().state()->GetDataset(id);

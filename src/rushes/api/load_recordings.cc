@@ -55,12 +55,14 @@ arrow::Status LoadRecordings(Catalog* catalog, const std::string& name, const st
     }
     return arrow::Status::OK();
   };
+  RegisterOptions options;
+  options.accept_damaged = true;
   // All at once, in parallel; one by one only if a file is broken.
-  auto all = catalog->Register(id, sources, IfDuplicate::kError, /*accept_damaged=*/true);
+  auto all = catalog->Register(id, sources, IfDuplicate::kError, options);
   if (all.ok()) return report_failures(*all);
   if (broken_files == BrokenFiles::kFail) return all.status();
   for (const DataSource& source : sources) {
-    auto rows = catalog->Register(id, {source}, IfDuplicate::kError, /*accept_damaged=*/true);
+    auto rows = catalog->Register(id, {source}, IfDuplicate::kError, options);
     if (rows.ok()) {
       ARROW_RETURN_NOT_OK(report_failures(*rows));
     } else {

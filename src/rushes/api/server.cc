@@ -37,6 +37,9 @@ arrow::Result<std::shared_ptr<Server>> Server::Start(const ServerOptions& option
   auto impl = std::make_shared<Impl>();
   impl->shared = std::make_shared<EmbeddedCatalog>(std::make_shared<Catalog>(std::make_unique<MemoryJournal>(), SpaceOf(options)),
                                                    options.chunk_cache_bytes);
+  StagingOptions staging{options.staging_directory, options.max_upload_bytes, options.max_staging_bytes};
+  impl->shared->catalog->SetStagingOptions(staging);
+  if (!staging.directory.empty()) ARROW_RETURN_NOT_OK(impl->shared->catalog->staging());
   for (const auto& [name, paths] : options.datasets)
     ARROW_RETURN_NOT_OK(LoadRecordings(impl->shared->catalog.get(), name, paths, BrokenFiles::kLeaveOut));
   for (const auto& [name, path] : options.tables) {

@@ -30,14 +30,19 @@ struct ServerOptions {
   std::vector<std::string> cors_allow_origins;
   int latency_ms = 0;                 // waits this long before each answer over the network; for tests of clients
   int64_t bandwidth_limit_bytes = 0;  // per second, of answers over the network; 0: none
+  // Where uploads and files of maintenance go. Kept when the server ends; empty: a temporary directory, removed at the end.
+  std::string staging_directory;
+  int64_t max_upload_bytes = int64_t{64} << 30;  // of one upload
+  int64_t max_staging_bytes = int64_t{1} << 40;  // of all files there
 };
 
 // Holds the catalog and serves it on a port. Thread safe. Connections of `Connect` reach the catalog without the network and share
 // its ownership: a server that is dropped goes on while one of them, or a chunk source of one, is left; Shutdown ends it at once.
 class Server {
  public:
-  // Loads, binds and listens. Invalid when a path is missing, holds no table, or a name is no name of an entry, IOError when the port is in
-  // use; the message names it. A recording that cannot be read is logged and left out; of a truncated one the readable part is served.
+  // Loads, binds and listens. Invalid when a path is missing, holds no table, or a name is no name of an entry, IOError when the port or
+  // the staging directory is in use; the message names it. A recording that cannot be read is logged and left out; of a truncated one the
+  // readable part is served.
   static arrow::Result<std::shared_ptr<Server>> Start(const ServerOptions& options);
   ~Server();
 

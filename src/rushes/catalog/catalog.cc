@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cinttypes>
-#include <cstdio>
 #include <set>
 
 #include "rushes/catalog/entry_name.h"
@@ -11,8 +9,8 @@
 namespace rushes {
 namespace {
 
-// Failed tasks that are remembered; the oldest go first.
-constexpr size_t kMaxFailedTasks = 100'000;
+// Registrations that go on in the background, each with one thread; others wait for their turn.
+constexpr int kJobThreads = 4;
 
 constexpr char kRevisionMismatch[] = "rushes::RevisionMismatch";
 class RevisionMismatchDetail : public arrow::StatusDetail {
@@ -21,18 +19,17 @@ class RevisionMismatchDetail : public arrow::StatusDetail {
   std::string ToString() const override { return "revision mismatch"; }
 };
 
-std::string NewTaskId() {
-  // Ids are random enough to be unguessable by accident and unique within the process.
-  const Tuid id = Tuid::New();
-  char text[32];
-  std::snprintf(text, sizeof(text), "task_%016" PRIx64, static_cast<uint64_t>((id.time_ns << 8) ^ (id.counter * 0x9E3779B97F4A7C15u)));
-  return text;
-}
+constexpr char kBusy[] = "rushes::Busy";
+class BusyDetail : public arrow::StatusDetail {
+ public:
+  const char* type_id() const override { return kBusy; }
+  std::string ToString() const override { return "being registered"; }
+};
 
 }  // namespace
 
 Catalog::Catalog(std::unique_ptr<Journal> journal, TableSpaceOptions tables)
-    : journal_(std::move(journal)), table_space_(std::move(tables)) {
+    : journal_(std::move(journal)), table_space_(std::move(tables)), jobs_(kJobThreads) {
   auto state = std::make_shared<CatalogState>();
   auto entries = std::make_shared<Entry>();
   {
@@ -43,6 +40,14 @@ Catalog::Catalog(std::unique_ptr<Journal> journal, TableSpaceOptions tables)
   state->Put(std::move(entries));
   MutexLock lock(state_mutex_);
   state_ = std::move(state);
+}
+
+Catalog::~Catalog() {
+  std::vector<std::string> open;
+  for (const TaskInfo& task : tasks_.QueryAll()) {
+    if (task.state == TaskState::kPending || task.state == TaskState::kRunning) open.push_back(task.id);
+  }
+  tasks_.Cancel(open);
 }
 
 std::shared_ptr<const CatalogState> Catalog::state() const {
@@ -224,13 +229,22 @@ arrow::Status Catalog::Delete(EntryId id) {
 }
 
 arrow::Result<std::vector<LayerPtr>> Catalog::Unregister(EntryId dataset, const std::vector<std::string>& segments,
-                                                         const std::vector<std::string>& layers) {
+                                                         const std::vector<std::string>& layers, bool force) {
   ARROW_RETURN_NOT_OK(state()->GetDataset(dataset));
   if (segments.empty() && layers.empty()) {
     return arrow::Status::Invalid("must specify at least 1 segment ID or layer for removal");
   }
   for (const std::string& layer : layers) {
     if (layer.empty()) return arrow::Status::Invalid("Invalid layer name: must not be empty");
+  }
+  if (const auto pending = tasks_.FindOpen(dataset, segments, layers); !pending.empty()) {
+    if (!force) {
+      return arrow::Status(arrow::StatusCode::Invalid,
+                           "what is to be removed is being registered (task " + pending.front() +
+                               "): wait for the registration, cancel it, or remove with force",
+                           std::make_shared<BusyDetail>());
+    }
+    tasks_.Cancel(pending);
   }
   const std::set<std::string_view> drop_segments(segments.begin(), segments.end());
   const std::set<std::string_view> drop_layers(layers.begin(), layers.end());
@@ -266,6 +280,7 @@ arrow::Result<std::vector<LayerPtr>> Catalog::Unregister(EntryId dataset, const 
     auto entry = std::make_shared<Entry>(*old);
     ARROW_ASSIGN_OR_RAISE(entry->content, DatasetContent::Make(std::move(kept)));
     entry->entry.updated_at_ns = NowNs();
+    entry->revision = static_cast<uint64_t>(entry->entry.updated_at_ns);
     change->put_entries.push_back(entry);
     next->Put(std::move(entry));
     return arrow::Status::OK();
@@ -273,39 +288,43 @@ arrow::Result<std::vector<LayerPtr>> Catalog::Unregister(EntryId dataset, const 
   return removed;
 }
 
-std::string Catalog::FailTask(const std::string& message) {
-  TaskInfo task;
-  task.id = NewTaskId();
-  task.kind = "register";
-  task.state = TaskState::kFailed;
-  task.message = message;
-  task.created_at_ns = task.updated_at_ns =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  MutexLock lock(tasks_mutex_);
-  failed_order_.push_back(task.id);
-  if (failed_order_.size() > kMaxFailedTasks) {
-    failed_tasks_.erase(failed_order_.front());
-    failed_order_.pop_front();
+bool Catalog::IsBusy(const arrow::Status& status) { return status.detail() && std::string_view(status.detail()->type_id()) == kBusy; }
+
+arrow::Result<std::shared_ptr<StagingArea>> Catalog::staging() {
+  if (auto area = OpenedStaging()) return area;
+  StagingOptions options;
+  {
+    MutexLock lock(staging_mutex_);
+    options = staging_options_;
   }
-  const std::string id = task.id;
-  failed_tasks_[id] = std::move(task);
-  return id;
+  auto made = StagingArea::Open(options);
+  MutexLock lock(staging_mutex_);
+  // Another thread may have been faster; its area is the one.
+  if (!staging_ && made.ok()) staging_ = *made;
+  return staging_ ? staging_ : made;
 }
 
-std::vector<TaskInfo> Catalog::QueryTasks(const std::vector<std::string>& ids) const {
-  std::vector<TaskInfo> tasks;
-  MutexLock lock(tasks_mutex_);
-  for (const std::string& id : ids) {
-    const auto it = failed_tasks_.find(id);
-    if (it != failed_tasks_.end()) {
-      tasks.push_back(it->second);
-    } else {
-      TaskInfo task;
-      task.id = id;
-      tasks.push_back(std::move(task));
+std::shared_ptr<StagingArea> Catalog::OpenedStaging() const {
+  MutexLock lock(staging_mutex_);
+  return staging_;
+}
+
+void Catalog::SetStagingOptions(StagingOptions options) {
+  MutexLock lock(staging_mutex_);
+  staging_options_ = std::move(options);
+}
+
+std::vector<std::string> Catalog::ListFilesInUse() const {
+  std::vector<LayerPtr> layers;
+  {
+    MutexLock lock(layers_mutex_);
+    for (const auto& [id, weak] : layers_) {
+      if (LayerPtr layer = weak.lock()) layers.push_back(std::move(layer));
     }
   }
-  return tasks;
+  std::vector<std::string> paths;
+  for (const LayerPtr& layer : layers) paths.push_back(layer->store->source().name());
+  return paths;
 }
 
 bool Catalog::IsRevisionMismatch(const arrow::Status& status) {

@@ -80,6 +80,7 @@ DatasetEntry Entry::ToDatasetEntry() const {
   DatasetEntry out;
   out.entry = entry;
   out.details = details;
+  out.details.default_segment_table_blueprint_segment = default_segment_table_blueprint;
   out.store_id = "memory:///" + EntryIdText(entry.id);
   return out;
 }

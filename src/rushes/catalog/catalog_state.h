@@ -42,9 +42,10 @@ struct Layer {
   uint64_t size_bytes = 0;    // of the encoded chunks, each with its message header
   std::string schema_sha256;  // 32 bytes: identifies `schema`
   std::shared_ptr<const DatasetSchema> schema;
-  std::vector<TimelineRange> ranges;       // sorted by timeline name
-  std::vector<PropertyColumn> properties;  // sorted by name
-  RecordingStorePtr store;                 // index and chunks
+  std::shared_ptr<arrow::Schema> arrow_schema;  // the same, as it was registered
+  std::vector<TimelineRange> ranges;            // sorted by timeline name
+  std::vector<PropertyColumn> properties;       // sorted by name
+  RecordingStorePtr store;                      // index and chunks; after maintenance those of a file of the server
 };
 using LayerPtr = std::shared_ptr<const Layer>;
 
@@ -107,6 +108,8 @@ struct Entry {
   // The rest is for datasets.
   std::optional<std::string> default_segment_table_blueprint;
   std::shared_ptr<const DatasetContent> content;
+  // Grows with each change of the content, also over a dataset of the same id that was deleted; never 0. Not a count.
+  uint64_t revision = 0;
   std::map<std::string, SegmentProperties, std::less<>> properties;
 
   bool is_dataset() const { return content != nullptr; }

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "arrow/type_fwd.h"
 #include "rushes/chunk/tuid.h"
 
 namespace rushes {
@@ -34,6 +37,7 @@ struct EntryDetails {
 struct DatasetDetails {
   std::optional<EntryId> blueprint_dataset;
   std::optional<std::string> default_blueprint_segment;
+  std::optional<std::string> default_segment_table_blueprint_segment;
   std::optional<EntryId> asset_dataset;
   std::vector<std::string> default_asset_segments;
 };
@@ -80,16 +84,51 @@ struct RegisteredSource {
   std::string task_id;
 };
 
-enum class TaskState : int32_t { kPending, kRunning, kSuccess, kFailed };
+enum class TaskState : int32_t { kPending, kRunning, kSuccess, kFailed, kCancelled };
 
 // The state of one task, as `QueryTasks` reports it.
 struct TaskInfo {
   std::string id;
   std::string kind;
   TaskState state = TaskState::kSuccess;
-  std::string message;  // the error, if it failed
+  std::string message;  // why, if it failed or was cancelled
   int64_t created_at_ns = 0;
   int64_t updated_at_ns = 0;
+  // What a task that succeeded changed: a dataset, and its revision since; 0: nothing is known of it.
+  EntryId dataset;
+  uint64_t dataset_revision = 0;
+};
+
+// What maintenance of a dataset is to do; all unset: nothing.
+struct MaintenanceOptions {
+  bool compact = false;           // write layers of many small chunks anew, with larger ones, into the server's own files
+  bool optimize_indexes = false;  // there is nothing to do for these two
+  bool retrain_indexes = false;
+  // Remove the server's own files, uploads among them, that are older (since the Unix epoch) and that no dataset uses.
+  std::optional<int64_t> cleanup_before_ns;
+  bool unsafe_allow_recent_cleanup = false;  // less than one hour old
+};
+
+// Properties of a segment that clients set.
+struct PropertiesOfSegment {
+  std::string segment_id;
+  std::shared_ptr<arrow::RecordBatch> row;
+  uint64_t revision = 0;
+};
+
+// How an object is uploaded by HTTP.
+struct UploadGrant {
+  struct Request {
+    std::string method;
+    std::string url;  // a path if `same_origin`
+    std::vector<std::pair<std::string, std::string>> headers;
+    bool same_origin = false;
+  };
+  std::string storage_url;
+  // One request for all; or, with a token, one for each part.
+  std::vector<Request> requests;
+  std::string upload_token;
+  uint64_t part_bytes = 0;
 };
 
 // Selects entries; unset parts match all.

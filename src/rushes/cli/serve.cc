@@ -27,6 +27,9 @@ struct ServeArguments {
   std::vector<std::string> cors_allow_origins;
   int latency_ms = 0;
   uint64_t bandwidth_limit_bytes = 0;
+  std::string staging_directory;
+  uint64_t max_upload_bytes = uint64_t{64} << 30;
+  uint64_t max_staging_bytes = uint64_t{1} << 40;
 };
 
 // Name and directory of the `[NAME=]DIRECTORY` of an option.
@@ -53,6 +56,9 @@ void Serve(const ServeArguments& arguments) {
   options.cors_allow_origins = arguments.cors_allow_origins;
   options.latency_ms = arguments.latency_ms;
   options.bandwidth_limit_bytes = static_cast<int64_t>(arguments.bandwidth_limit_bytes);
+  options.staging_directory = arguments.staging_directory;
+  options.max_upload_bytes = static_cast<int64_t>(arguments.max_upload_bytes);
+  options.max_staging_bytes = static_cast<int64_t>(arguments.max_staging_bytes);
   options.datasets = Check(DatasetsOfPaths(arguments.paths));
   for (const std::string& dataset : arguments.datasets) {
     const auto [name, directory] = NamedDirectory("--dataset", dataset);
@@ -139,6 +145,14 @@ void AddServe(CLI::App* app) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--bandwidth-limit", arguments->bandwidth_limit_bytes, "Bytes per second of answers, such as 10MB")
       ->transform(CLI::AsSizeValue(false));
+  command->add_option("--staging", arguments->staging_directory,
+                      "Directory for uploads and for files of maintenance; by default a temporary one that goes with the server");
+  command->add_option("--max-upload", arguments->max_upload_bytes, "Bound of one upload, such as 10GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("64GiB");
+  command->add_option("--max-staging", arguments->max_staging_bytes, "Bound of all files in the staging directory, such as 500GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("1TiB");
   command->callback([arguments] { Serve(*arguments); });
 }
 

@@ -43,6 +43,42 @@ class Connection {
   virtual arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double timeout_s,
                                      const std::function<arrow::Status(const TaskInfo&)>& on_task) = 0;
   virtual arrow::Result<std::vector<TaskInfo>> QueryTasks(const std::vector<std::string>& task_ids) = 0;
+  // Gives up what has not ended; tasks that have, and unknown ones, are left alone.
+  virtual arrow::Status CancelTasks(const std::vector<std::string>& task_ids) = 0;
+
+  // --- what belongs to a dataset: companions, properties of segments, maintenance
+
+  // Replaces the details. Invalid: a reference to what is no dataset of the right kind.
+  virtual arrow::Result<DatasetEntry> UpdateDataset(EntryId id, const DatasetDetails& details) = 0;
+  // Segments of the asset dataset that apply to a segment, which need not exist.
+  virtual arrow::Result<std::vector<std::string>> AssetsForSegment(EntryId dataset, const std::string& segment_id) = 0;
+  // Of those of the segments that have any.
+  virtual arrow::Result<std::vector<PropertiesOfSegment>> GetProperties(EntryId dataset, const std::vector<std::string>& segments) = 0;
+  // Replaces all properties of a segment by a row; gives the new revision. With an expected one: FAILED_PRECONDITION if it is another
+  // (0: none there).
+  virtual arrow::Result<uint64_t> SetProperties(EntryId dataset, const std::string& segment_id, std::shared_ptr<arrow::RecordBatch> row,
+                                                std::optional<uint64_t> expected_revision) = 0;
+  virtual arrow::Status DeleteProperties(EntryId dataset, const std::vector<std::string>& segments) = 0;
+  // Gives a report for the user.
+  virtual arrow::Result<std::string> Maintain(EntryId dataset, const MaintenanceOptions& options) = 0;
+  virtual arrow::Status MaintainAll() = 0;
+
+  // --- uploads
+
+  // An object put into the server's storage without the network; gives its URL. NotImplemented where there is a network: there a grant says
+  // how. AlreadyExists: the key is taken; Invalid: it is no key.
+  virtual arrow::Result<std::string> StageFile(const std::string& key, const std::string& path) {
+    return arrow::Status::NotImplemented("the server is elsewhere");
+  }
+  virtual arrow::Result<std::string> StageBytes(const std::string& key, std::string_view bytes) {
+    return arrow::Status::NotImplemented("the server is elsewhere");
+  }
+  // Errors as above; NotImplemented where there is no network.
+  virtual arrow::Result<UploadGrant> GetWriteGrant(const std::string& key, std::optional<uint64_t> size) = 0;
+  virtual arrow::Result<UploadGrant::Request> GetPartGrant(const std::string& upload_token, uint32_t number) = 0;
+  // `etags`: what the requests for parts 1, 2, … were answered with.
+  virtual arrow::Status CompleteUpload(const std::string& upload_token, const std::vector<std::string>& etags) = 0;
+  virtual arrow::Status AbortUpload(const std::string& upload_token) = 0;
 
   // The dataset's schema with its metadata (`DatasetSchema::ToArrow`, or as another server sends it).
   virtual arrow::Result<std::shared_ptr<arrow::Schema>> GetDatasetSchema(EntryId dataset) = 0;

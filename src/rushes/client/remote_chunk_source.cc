@@ -118,8 +118,15 @@ std::optional<wire::ChunkQuery> RemoteChunkSource::MakeQuery(const ChunkSelectio
     if (selection.entities->empty()) return std::nullopt;
     out.entities.emplace();
     std::unordered_set<std::string> seen;
-    for (const auto& path : *selection.entities) {
-      if (seen.insert(path.text()).second) out.entities->push_back({path, std::nullopt});
+    const bool narrow = session_->can_narrow_components() && selection.components.size() == selection.entities->size();
+    for (size_t i = 0; i < selection.entities->size(); ++i) {
+      const EntityPath& path = (*selection.entities)[i];
+      if (!seen.insert(path.text()).second) continue;
+      out.entities->push_back({path, std::nullopt});
+      if (narrow && selection.components[i] != nullptr) {
+        out.entities->back().components = *selection.components[i];
+        out.narrow_components = true;
+      }
     }
   }
   if (selection.mode == Mode::kSamples) {
@@ -159,6 +166,7 @@ arrow::Result<std::shared_ptr<FoundRows>> RemoteChunkSource::Ask(const wire::Chu
   auto out = std::make_shared<FoundRows>();
   CallOptions options;
   options.entry = dataset_;
+  options.narrow_components = query.narrow_components;
   const auto take = [&](auto& response) -> arrow::Status {
     if (response.has_meta() && response.meta().has_entry_id()) {
       const auto id = wire::FromProto(response.meta().entry_id(), "DatasetResponseMeta.entry_id");

@@ -104,6 +104,7 @@ arrow::Status Session::Handshake() {
   }
   for (const auto& name : who.capabilities().capabilities()) {
     if (name == wire::kCapabilityFindChunks) has_find_chunks_ = true;
+    if (name == wire::kCapabilityNarrowComponents) can_narrow_components_ = true;
   }
   return arrow::Status::OK();
 }
@@ -402,6 +403,7 @@ arrow::Status RemoteConnection::WaitForTasks(const std::vector<std::string>& tas
       for (const TaskInfo& task : tasks) {
         if (task.state == TaskState::kPending || task.state == TaskState::kRunning) continue;
         if (waiting.erase(task.id) == 0) continue;
+        if (task.dataset_revision > 0) session_->rpc().NoteRevision(task.dataset, task.dataset_revision);
         ++ended;
         failed = on_task(task);
         ARROW_RETURN_NOT_OK(failed);

@@ -24,6 +24,8 @@ class Session {
   // Asks who we are and what the server can do. PERMISSION_DENIED or UNAUTHENTICATED when we may not read.
   arrow::Status Handshake();
   bool has_find_chunks() const { return has_find_chunks_; }
+  // Whether an explicit list of components can be made to decide.
+  bool can_narrow_components() const { return can_narrow_components_; }
 
   arrow::Result<std::shared_ptr<arrow::Schema>> DatasetSchemaOf(EntryId dataset);
   // `columns` empty: all. `segments`, if any: only these.
@@ -47,7 +49,8 @@ class Session {
   arrow::Result<std::shared_ptr<const DatasetSchema>> SchemaFromManifest(EntryId dataset, const std::string& segment);
 
   const std::shared_ptr<RpcChannel> rpc_;
-  bool has_find_chunks_ = false;  // constant after Handshake
+  bool has_find_chunks_ = false;  // both constant after Handshake
+  bool can_narrow_components_ = false;
   Mutex mutex_;
   // By hash, and by the joined hashes of a segment's layers: what a key stands for never changes.
   std::unordered_map<std::string, std::shared_ptr<const DatasetSchema>> schemas_ RUSHES_GUARDED_BY(mutex_);
@@ -74,6 +77,19 @@ class RemoteConnection : public Connection {
   arrow::Status WaitForTasks(const std::vector<std::string>& task_ids, double timeout_s,
                              const std::function<arrow::Status(const TaskInfo&)>& on_task) override;
   arrow::Result<std::vector<TaskInfo>> QueryTasks(const std::vector<std::string>& task_ids) override;
+  arrow::Status CancelTasks(const std::vector<std::string>& task_ids) override;
+  arrow::Result<DatasetEntry> UpdateDataset(EntryId id, const DatasetDetails& details) override;
+  arrow::Result<std::vector<std::string>> AssetsForSegment(EntryId dataset, const std::string& segment_id) override;
+  arrow::Result<std::vector<PropertiesOfSegment>> GetProperties(EntryId dataset, const std::vector<std::string>& segments) override;
+  arrow::Result<uint64_t> SetProperties(EntryId dataset, const std::string& segment_id, std::shared_ptr<arrow::RecordBatch> row,
+                                        std::optional<uint64_t> expected_revision) override;
+  arrow::Status DeleteProperties(EntryId dataset, const std::vector<std::string>& segments) override;
+  arrow::Result<std::string> Maintain(EntryId dataset, const MaintenanceOptions& options) override;
+  arrow::Status MaintainAll() override;
+  arrow::Result<UploadGrant> GetWriteGrant(const std::string& key, std::optional<uint64_t> size) override;
+  arrow::Result<UploadGrant::Request> GetPartGrant(const std::string& upload_token, uint32_t number) override;
+  arrow::Status CompleteUpload(const std::string& upload_token, const std::vector<std::string>& etags) override;
+  arrow::Status AbortUpload(const std::string& upload_token) override;
   arrow::Result<std::shared_ptr<arrow::Schema>> GetDatasetSchema(EntryId dataset) override;
   arrow::Result<std::shared_ptr<arrow::Schema>> GetSegmentSchema(EntryId dataset, const std::vector<std::string>& segments,
                                                                  const std::vector<std::string>& layers) override;

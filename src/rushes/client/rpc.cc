@@ -315,6 +315,7 @@ void SetUp(grpc::ClientContext* context, const std::string& token, const std::st
   context->AddMetadata(wire::kClientIdHeader, client_id);
   if (!token.empty()) context->AddMetadata(wire::kAuthorizationHeader, wire::kBearerPrefix + token);
   if (options.entry) context->AddMetadata(wire::kEntryIdHeader, wire::TuidToText(*options.entry));
+  if (options.narrow_components) context->AddMetadata(wire::kNarrowHeader, wire::kNarrowComponents);
   if (revision > 0) context->AddMetadata(wire::kDatasetRevisionHeader, std::to_string(revision));
   if (options.timeout_s >= 0) {
     context->set_deadline(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(

@@ -22,9 +22,10 @@ class MessageLite;
 namespace rushes::client {
 
 struct CallOptions {
-  std::optional<EntryId> entry;  // the entry the call is about
-  double timeout_s = -1;         // negative: none, keep-alive finds dead servers
-  bool is_read = true;           // repeated when the server was not reached, is busy or lags behind
+  std::optional<EntryId> entry;    // the entry the call is about
+  double timeout_s = -1;           // negative: none, keep-alive finds dead servers
+  bool narrow_components = false;  // kNarrowHeader
+  bool is_read = true;             // repeated when the server was not reached, is busy or lags behind
 };
 
 // The responses of a streaming call. Not thread safe, except Cancel. Dropping it cancels the call.

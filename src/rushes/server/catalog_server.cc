@@ -16,6 +16,7 @@
 #include "rushes/server/proxy_service.h"
 #include "rushes/server/reflection_service.h"
 #include "rushes/server/rpc_internal.h"
+#include "rushes/server/upload_grants.h"
 #include "rushes/wire/headers.h"
 #include "spdlog/spdlog.h"
 
@@ -32,7 +33,9 @@ struct CatalogServer::Impl {
   std::shared_ptr<Catalog> catalog;
   // In the order they are made; they go in the opposite one.
   std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerPool> slow_pool;
   RpcEnvironment environment;
+  std::unique_ptr<UploadGrants> uploads;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<grpc::Service> proxy_service;  // null: no live logging
   std::unique_ptr<HealthService> health;
@@ -55,11 +58,14 @@ arrow::Result<std::unique_ptr<CatalogServer>> CatalogServer::Start(std::shared_p
   impl->host = options.host;
   impl->catalog = std::move(catalog);
   impl->pool = std::make_unique<WorkerPool>(std::max(1, options.num_threads));
+  impl->slow_pool = std::make_unique<WorkerPool>(std::max(1, options.num_slow_threads));
   impl->environment.pool = impl->pool.get();
+  impl->environment.slow_pool = impl->slow_pool.get();
   impl->environment.server_version = "rushes/" RUSHES_VERSION;
   impl->environment.latency_ms = options.latency_ms;
   impl->environment.bandwidth_limit_bytes = options.bandwidth_limit_bytes;
-  impl->service = MakeCatalogService(impl->catalog, impl->environment);
+  impl->uploads = std::make_unique<UploadGrants>(impl->catalog, options.uploads);
+  impl->service = MakeCatalogService(impl->catalog, *impl->uploads, impl->environment);
   std::vector<std::string> services = {wire::kServiceName};
   if (options.live_history_bytes != 0) {
     ARROW_ASSIGN_OR_RAISE(auto history, MessageHistory::Make(options.live_history_bytes));
@@ -98,6 +104,7 @@ arrow::Result<std::unique_ptr<CatalogServer>> CatalogServer::Start(std::shared_p
   http.version_text = "rushes " RUSHES_VERSION;
   http.server_version = impl->environment.server_version;
   http.cors_allow_origins = options.cors_allow_origins;
+  http.uploads = impl->uploads.get();
   impl->http = std::make_unique<HttpServer>(impl->server->InProcessChannel(arguments), std::move(http));
 
   const auto to_grpc = [acceptor = impl->acceptor.get()](int fd) {
@@ -141,6 +148,7 @@ void CatalogServer::Shutdown() {
   impl_->http->Stop();
   impl_->server->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
   impl_->server->Wait();
+  impl_->slow_pool->Stop();
   impl_->pool->Stop();
   MutexLock lock(impl_->mutex);
   impl_->phase = Impl::Phase::kDown;

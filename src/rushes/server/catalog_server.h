@@ -8,6 +8,7 @@
 
 #include "arrow/result.h"
 #include "rushes/catalog/catalog.h"
+#include "rushes/server/upload_options.h"
 
 namespace rushes {
 
@@ -20,7 +21,9 @@ struct CatalogServerOptions {
   int64_t bandwidth_limit_bytes = 0;  // per second, of answers; 0: none
   // Bound of what is kept of live messages (MessageHistory); 0: no live logging, its calls are UNIMPLEMENTED.
   int64_t live_history_bytes = int64_t{1} << 30;
-  int num_threads = 16;  // that work on requests; none is held while a client is slow to read
+  int num_threads = 16;      // that work on requests; none is held while a client is slow to read
+  int num_slow_threads = 4;  // that register files and do maintenance; these never keep other calls waiting
+  UploadOptions uploads;
 };
 
 // Thread safe.

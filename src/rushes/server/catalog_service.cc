@@ -1,6 +1,7 @@
 #include "rushes/server/catalog_service.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -8,11 +9,12 @@
 #include <random>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "arrow/array/builder_binary.h"
 #include "arrow/util/byte_size.h"
 #include "rerun/cloud/v1alpha1/cloud.grpc.pb.h"
+#include "rushes/catalog/asset_coverage.h"
 #include "rushes/catalog/entry_name.h"
 #include "rushes/catalog/metadata_tables.h"
 #include "rushes/catalog/source_url.h"
@@ -21,6 +23,8 @@
 #include "rushes/server/find_chunks.h"
 #include "rushes/server/rpc_internal.h"
 #include "rushes/server/table_calls.h"
+#include "rushes/server/task_calls.h"
+#include "rushes/server/upload_calls.h"
 #include "rushes/wire/chunk_query.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
@@ -40,6 +44,8 @@ using Service = cloud::RerunCloudService;
 // Subscribers that do not read lose the oldest events beyond this.
 constexpr size_t kMaxQueuedEvents = 1024;
 constexpr int kPropertiesPerMessage = 100;
+// A registration that takes longer goes on behind its answer.
+constexpr double kRegisterWaitS = 2;
 
 // Events of the catalog, as they happen, until the client leaves.
 class EventReactor final : public grpc::ServerWriteReactor<cloud::WatchEventsResponse> {
@@ -141,31 +147,12 @@ typename StreamReactor<Response>::Next Once(Response message) {
   };
 }
 
-void ToProto(const Entry& entry, cloud::DatasetEntry* out) {
-  wire::ToProto(entry.ToDatasetEntry(), out);
-  if (entry.default_segment_table_blueprint) {
-    out->mutable_dataset_details()->mutable_default_segment_table_blueprint_segment()->set_id(*entry.default_segment_table_blueprint);
-  }
-}
-
-// One list of strings of a property row, e.g. `property:asset:segments`; empty if there is none.
-std::vector<std::string> ReadStrings(const arrow::RecordBatch& row, const std::string& name) {
-  std::vector<std::string> out;
-  const auto column = row.GetColumnByName(name);
-  if (!column || column->type_id() != arrow::Type::LIST || column->length() != 1 || column->IsNull(0)) return out;
-  const auto values = static_cast<const arrow::ListArray&>(*column).value_slice(0);
-  if (values->type_id() != arrow::Type::STRING) return out;
-  const auto& strings = static_cast<const arrow::StringArray&>(*values);
-  for (int64_t i = 0; i < strings.length(); ++i) {
-    if (strings.IsValid(i)) out.push_back(strings.GetString(i));
-  }
-  return out;
-}
+void ToProto(const Entry& entry, cloud::DatasetEntry* out) { wire::ToProto(entry.ToDatasetEntry(), out); }
 
 class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<Service::CallbackService> {
  public:
-  CatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment)
-      : catalog_(std::move(catalog)), environment_(environment), tables_(catalog_, environment_) {}
+  CatalogService(std::shared_ptr<Catalog> catalog, UploadGrants& uploads, const RpcEnvironment& environment)
+      : catalog_(std::move(catalog)), uploads_(uploads), environment_(environment), tables_(catalog_, environment_) {}
 
   // --- server
 
@@ -198,7 +185,9 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
       response->set_can_write(true);
       auto* capabilities = response->mutable_capabilities();
       capabilities->add_capabilities(std::string(wire::kCapabilityRegisterPrefix) + "file");
+      capabilities->add_capabilities(wire::kCapabilityStaging);
       capabilities->add_capabilities(wire::kCapabilityFindChunks);
+      capabilities->add_capabilities(wire::kCapabilityNarrowComponents);
       return arrow::Status::OK();
     });
   }
@@ -272,11 +261,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
       ARROW_ASSIGN_OR_RAISE(const EntryId id, headers.FindId(request->has_id() ? &request->id() : nullptr));
       if (!request->has_dataset_details()) return wire::MissingField("UpdateDatasetEntryRequest.dataset_details");
       ARROW_ASSIGN_OR_RAISE(DatasetDetails details, wire::FromProto(request->dataset_details()));
-      std::optional<std::string> table_blueprint;
-      if (request->dataset_details().has_default_segment_table_blueprint_segment()) {
-        ARROW_ASSIGN_OR_RAISE(table_blueprint, wire::FromProto(request->dataset_details().default_segment_table_blueprint_segment(),
-                                                               "DatasetDetails.default_segment_table_blueprint_segment"));
-      }
+      std::optional<std::string> table_blueprint = std::move(details.default_segment_table_blueprint_segment);
+      details.default_segment_table_blueprint_segment.reset();
       ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, catalog_->UpdateDataset(id, std::move(details), std::move(table_blueprint)));
       ToProto(*entry, response->mutable_dataset());
       return arrow::Status::OK();
@@ -344,7 +330,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   UnaryReactor* RegisterWithDataset(Context* context, const cloud::RegisterWithDatasetRequest* request,
                                     cloud::RegisterWithDatasetResponse* response) override {
-    return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+    const auto register_all = [this, context, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
       ARROW_ASSIGN_OR_RAISE(const EntryId id, FindDatasetId(headers));
       std::vector<DataSource> sources;
       for (const auto& item : request->data_sources()) {
@@ -356,10 +342,14 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
         sources.push_back(std::move(source));
       }
       ARROW_ASSIGN_OR_RAISE(const IfDuplicate on_duplicate, wire::FromProto(request->on_duplicate()));
-      ARROW_ASSIGN_OR_RAISE(const auto rows, catalog_->Register(id, sources, on_duplicate));
+      RegisterOptions options;
+      options.wait_s = kRegisterWaitS;
+      options.is_cancelled = [context] { return context->IsCancelled(); };
+      ARROW_ASSIGN_OR_RAISE(const auto rows, catalog_->Register(id, sources, on_duplicate, options));
       ARROW_ASSIGN_OR_RAISE(const auto batch, wire::MakeRegisterBatch(rows));
       return wire::EncodePart(*batch, response->mutable_data());
-    });
+    };
+    return UnaryOn(environment_.slow_pool, context, environment_, register_all);
   }
 
   grpc::ServerWriteReactor<cloud::UnregisterFromDatasetResponse>* UnregisterFromDataset(
@@ -373,37 +363,46 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
             ARROW_ASSIGN_OR_RAISE(std::string id, wire::FromProto(segment, "UnregisterFromDatasetRequest.segments_to_drop"));
             segments.push_back(std::move(id));
           }
-          ARROW_RETURN_NOT_OK(
-              catalog_->Unregister(dataset->entry.id, segments, {request->layers_to_drop().begin(), request->layers_to_drop().end()})
-                  .status());
+          const arrow::Status removed =
+              catalog_
+                  ->Unregister(dataset->entry.id, segments, {request->layers_to_drop().begin(), request->layers_to_drop().end()},
+                               request->force())
+                  .status();
+          if (Catalog::IsBusy(removed)) return wire::MakeStatus(wire::RpcCode::kFailedPrecondition, removed.message());
+          ARROW_RETURN_NOT_OK(removed);
           Response message;
           ARROW_ASSIGN_OR_RAISE(const auto empty, arrow::RecordBatch::MakeEmpty(ManifestBaseSchema()));
           ARROW_RETURN_NOT_OK(wire::EncodePart(*empty, message.mutable_data()));
-          message.mutable_task_id()->set_id("task_0000000000000000");
+          const EntryPtr now = catalog_->state()->Find(dataset->entry.id);
+          message.mutable_task_id()->set_id(
+              catalog_->tasks().AddEnded("unregister", {TaskState::kSuccess, "", dataset->entry.id, now ? now->revision : 0}));
           return Once(std::move(message));
         });
   }
 
+  // No id: all that are known.
   UnaryReactor* QueryTasks(Context* context, const cloud::QueryTasksRequest* request, cloud::QueryTasksResponse* response) override {
     return Unary(context, environment_, [this, request, response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const auto batch, TaskRows(request->ids(), false));
+      ARROW_RETURN_NOT_OK(TaskIds(request->ids()).status());
+      std::vector<std::string> ids;
+      for (const auto& id : request->ids()) ids.push_back(id.id());
+      const auto tasks = ids.empty() ? catalog_->tasks().QueryAll() : catalog_->tasks().Query(ids);
+      ARROW_ASSIGN_OR_RAISE(const auto batch, wire::MakeTaskBatch(tasks));
       return wire::EncodePart(*batch, response->mutable_data());
     });
   }
 
   grpc::ServerWriteReactor<cloud::QueryTasksOnCompletionResponse>* QueryTasksOnCompletion(
       Context* context, const cloud::QueryTasksOnCompletionRequest* request) override {
-    using Response = cloud::QueryTasksOnCompletionResponse;
-    return Stream<Response>(context, environment_, [this, request]() -> arrow::Result<StreamReactor<Response>::Next> {
-      ARROW_ASSIGN_OR_RAISE(const auto batch, TaskRows(request->ids(), true));
-      Response message;
-      ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, message.mutable_data()));
-      return Once(std::move(message));
-    });
+    return WaitForTasks(context, environment_, catalog_, *request);
   }
 
-  UnaryReactor* CancelTasks(Context* context, const cloud::CancelTasksRequest*, cloud::CancelTasksResponse*) override {
-    return Unary(context, environment_, [] { return arrow::Status::OK(); });  // every task is done when its id is known
+  UnaryReactor* CancelTasks(Context* context, const cloud::CancelTasksRequest* request, cloud::CancelTasksResponse*) override {
+    return Unary(context, environment_, [this, request]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const auto ids, TaskIds(request->ids()));
+      catalog_->tasks().Cancel(ids);
+      return arrow::Status::OK();
+    });
   }
 
   // --- metadata tables and schemas
@@ -411,7 +410,8 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   UnaryReactor* GetSegmentTableSchema(Context* context, const cloud::GetSegmentTableSchemaRequest*,
                                       cloud::GetSegmentTableSchemaResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
+      SetMeta(*dataset, response->mutable_meta());
       ARROW_ASSIGN_OR_RAISE(const auto table, dataset->content->SegmentTable());
       return wire::EncodeSchema(*table->schema(), response->mutable_schema());
     });
@@ -422,20 +422,21 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     using Response = cloud::ScanSegmentTableResponse;
     return Stream<Response>(context, environment_,
                             [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
                               TableScan scan;
                               scan.columns.assign(request->columns().begin(), request->columns().end());
                               AddFilter(request->segment_id_filter(), &scan);
                               ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->SegmentTable());
                               ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
-                              return Batches<Response>(std::move(table));
+                              return WithMeta<Response>(*dataset, Batches<Response>(std::move(table)));
                             });
   }
 
   UnaryReactor* GetDatasetManifestSchema(Context* context, const cloud::GetDatasetManifestSchemaRequest*,
                                          cloud::GetDatasetManifestSchemaResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
+      SetMeta(*dataset, response->mutable_meta());
       ARROW_ASSIGN_OR_RAISE(const auto table, dataset->content->Manifest());
       return wire::EncodeSchema(*table->schema(), response->mutable_schema());
     });
@@ -446,21 +447,22 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     using Response = cloud::ScanDatasetManifestResponse;
     return Stream<Response>(context, environment_,
                             [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
                               TableScan scan;
                               scan.columns.assign(request->columns().begin(), request->columns().end());
                               AddFilter(request->segment_id_filter(), &scan);
                               AddFilter(request->layer_name_filter(), &scan);
                               ARROW_ASSIGN_OR_RAISE(auto table, dataset->content->Manifest());
                               ARROW_ASSIGN_OR_RAISE(table, ApplyScan(table, scan));
-                              return Batches<Response>(std::move(table));
+                              return WithMeta<Response>(*dataset, Batches<Response>(std::move(table)));
                             });
   }
 
   UnaryReactor* GetDatasetSchema(Context* context, const cloud::GetDatasetSchemaRequest*,
                                  cloud::GetDatasetSchemaResponse* response) override {
     return Unary(context, environment_, [this, headers = EntryHeaders::Read(*context), response]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
+      SetMeta(*dataset, response->mutable_meta());
       return wire::EncodeSchema(*dataset->content->schema()->ToArrow(), response->mutable_schema());
     });
   }
@@ -469,7 +471,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     using Response = cloud::GetSchemasResponse;
     return Stream<Response>(context, environment_,
                             [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
-                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+                              ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
                               if (request->schema_ids_size() > wire::kMaxSchemaIds) {
                                 return arrow::Status::Invalid("at most ", wire::kMaxSchemaIds, " schema ids can be asked for, not ",
                                                               request->schema_ids_size());
@@ -485,18 +487,18 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
                               std::vector<std::pair<std::string, std::shared_ptr<arrow::Schema>>> found;
                               for (const auto& [id, segment] : dataset->content->segments()) {
                                 for (const LayerPtr& layer : segment->layers) {
-                                  if (wanted.erase(layer->schema_sha256))
-                                    found.emplace_back(layer->schema_sha256, layer->store->arrow_schema());
+                                  if (wanted.erase(layer->schema_sha256)) found.emplace_back(layer->schema_sha256, layer->arrow_schema);
                                 }
                                 if (wanted.empty()) break;
                               }
-                              return [found = std::move(found), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
+                              auto next = [found = std::move(found), i = size_t{0}](Response* out) mutable -> arrow::Result<bool> {
                                 if (i == found.size()) return false;
                                 out->mutable_schema_id()->set_sha256(found[i].first);
                                 ARROW_RETURN_NOT_OK(wire::EncodeSchema(*found[i].second, out->mutable_schema()));
                                 ++i;
                                 return true;
                               };
+                              return WithMeta<Response>(*dataset, std::move(next));
                             });
   }
 
@@ -507,7 +509,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
         context, environment_, [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
           if (!request->has_segment_id()) return wire::MissingField("GetRrdManifestRequest.segment_id");
           ARROW_ASSIGN_OR_RAISE(const std::string id, wire::FromProto(request->segment_id(), "GetRrdManifestRequest.segment_id"));
-          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+          ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
           const Segment* segment = dataset->content->FindSegment(id);
           if (!segment) {
             return arrow::Status::KeyError("Segment '", id, "' not found in dataset '", EntryIdText(dataset->entry.id), "'");
@@ -527,6 +529,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
           }
           ARROW_ASSIGN_OR_RAISE(const RrdManifest manifest, MakeManifest(parts, *segment->schema));
           Response message;
+          SetMeta(*dataset, message.mutable_meta());
           auto* out = message.mutable_rrd_manifest();
           out->mutable_store_id()->set_kind(dataset->entry.kind == EntryKind::kBlueprintDataset ? common::STORE_KIND_BLUEPRINT
                                                                                                 : common::STORE_KIND_RECORDING);
@@ -559,17 +562,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
           ARROW_ASSIGN_OR_RAISE(const EntryPtr assets, state->GetDataset(*dataset->details.asset_dataset));
           Response message;
           wire::ToProto(assets->entry.id, message.mutable_assets_entry());
-          for (const auto& [id, ignored] : assets->content->segments()) {
-            bool opt_in = false;
-            std::vector<std::string> listed;
-            if (const auto it = assets->properties.find(id); it != assets->properties.end()) {
-              const auto mode = ReadStrings(*it->second.row, "property:asset:mode");
-              opt_in = !mode.empty() && mode.front() == "OptIn";
-              listed = ReadStrings(*it->second.row, "property:asset:segments");
-            }
-            const bool is_listed = segment && std::find(listed.begin(), listed.end(), *segment) != listed.end();
-            if (opt_in ? is_listed : !is_listed) message.add_asset_segment_ids()->set_id(id);
-          }
+          for (const std::string& id : AssetsOf(*assets, segment)) message.add_asset_segment_ids()->set_id(id);
           return Once(std::move(message));
         });
   }
@@ -643,6 +636,7 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     return Stream<Response>(context, environment_,
                             [this, headers = EntryHeaders::Read(*context), request]() -> arrow::Result<StreamReactor<Response>::Next> {
                               ARROW_ASSIGN_OR_RAISE(auto query, wire::ParseFindChunks(*request));
+                              query.narrow_components = headers.narrow_components;
                               return Find<Response>(headers, std::move(query), true);
                             });
   }
@@ -664,37 +658,55 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     });
   }
 
-  // --- what this server does not have
+  // --- uploads
 
-  UnaryReactor* GetWriteAccessGrant(Context* context, const cloud::GetWriteAccessGrantRequest*,
-                                    cloud::GetWriteAccessGrantResponse*) override {
-    return Refuse(context, "GetWriteAccessGrant: this server takes recordings from where they are; uploads are not supported");
+  UnaryReactor* GetWriteAccessGrant(Context* context, const cloud::GetWriteAccessGrantRequest* request,
+                                    cloud::GetWriteAccessGrantResponse* response) override {
+    return Unary(context, environment_, [this, request, response] { return GrantWriteAccess(uploads_, *request, response); });
   }
-  UnaryReactor* GetMultipartUploadPartGrants(Context* context, const cloud::GetMultipartUploadPartGrantsRequest*,
-                                             cloud::GetMultipartUploadPartGrantsResponse*) override {
-    return Refuse(context, "GetMultipartUploadPartGrants: uploads are not supported");
+  UnaryReactor* GetMultipartUploadPartGrants(Context* context, const cloud::GetMultipartUploadPartGrantsRequest* request,
+                                             cloud::GetMultipartUploadPartGrantsResponse* response) override {
+    return Unary(context, environment_, [this, request, response] { return GrantParts(uploads_, *request, response); });
   }
-  UnaryReactor* CompleteMultipartUpload(Context* context, const cloud::CompleteMultipartUploadRequest*,
+  UnaryReactor* CompleteMultipartUpload(Context* context, const cloud::CompleteMultipartUploadRequest* request,
                                         cloud::CompleteMultipartUploadResponse*) override {
-    return Refuse(context, "CompleteMultipartUpload: uploads are not supported");
+    return UnaryOn(environment_.slow_pool, context, environment_, [this, request] { return CompleteUpload(uploads_, *request); });
   }
-  UnaryReactor* AbortMultipartUpload(Context* context, const cloud::AbortMultipartUploadRequest*,
+  UnaryReactor* AbortMultipartUpload(Context* context, const cloud::AbortMultipartUploadRequest* request,
                                      cloud::AbortMultipartUploadResponse*) override {
-    return Refuse(context, "AbortMultipartUpload: uploads are not supported");
+    return Unary(context, environment_, [this, request] {
+      uploads_.Abort(request->upload_token());
+      return arrow::Status::OK();
+    });
   }
-  UnaryReactor* DoMaintenance(Context* context, const cloud::DoMaintenanceRequest*, cloud::DoMaintenanceResponse*) override {
-    return Refuse(context, "DoMaintenance: there is nothing to maintain in this server");
+
+  // --- maintenance
+
+  UnaryReactor* DoMaintenance(Context* context, const cloud::DoMaintenanceRequest* request,
+                              cloud::DoMaintenanceResponse* response) override {
+    const auto maintain = [this, context, headers = EntryHeaders::Read(*context), request, response]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+      MaintenanceOptions options;
+      options.compact = request->compact_fragments();
+      options.optimize_indexes = request->optimize_indexes();
+      options.retrain_indexes = request->retrain_indexes();
+      options.unsafe_allow_recent_cleanup = request->unsafe_allow_recent_cleanup();
+      if (request->has_cleanup_before()) {
+        options.cleanup_before_ns = request->cleanup_before().seconds() * 1'000'000'000 + request->cleanup_before().nanos();
+      }
+      ARROW_ASSIGN_OR_RAISE(std::string report,
+                            catalog_->Maintain(dataset->entry.id, options, [context] { return context->IsCancelled(); }));
+      response->set_report(std::move(report));
+      return arrow::Status::OK();
+    };
+    return UnaryOn(environment_.slow_pool, context, environment_, maintain);
   }
   UnaryReactor* DoGlobalMaintenance(Context* context, const cloud::DoGlobalMaintenanceRequest*,
                                     cloud::DoGlobalMaintenanceResponse*) override {
-    return Refuse(context, "DoGlobalMaintenance: there is nothing to maintain in this server");
+    return UnaryOn(environment_.slow_pool, context, environment_, [this] { return catalog_->MaintainAll(); });
   }
 
  private:
-  UnaryReactor* Refuse(Context* context, const char* words) {
-    return Unary(context, environment_, [words] { return arrow::Status::NotImplemented(words); });
-  }
-
   // The dataset that the headers name. A name finds datasets only.
   arrow::Result<EntryPtr> FindDataset(const EntryHeaders& headers) const {
     if (headers.id_text) {
@@ -704,22 +716,43 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
     if (!headers.name) return headers.Missing();
     return catalog_->state()->GetDataset(std::string_view(*headers.name));
   }
+  // The same for a read, which may need the dataset at a revision or a later one.
+  arrow::Result<EntryPtr> FindDatasetToRead(const EntryHeaders& headers) const {
+    uint64_t wanted = 0;
+    if (headers.revision_text) {
+      const std::string& text = *headers.revision_text;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted);
+      if (error != std::errc() || end != text.data() + text.size()) {
+        return arrow::Status::Invalid("header '", wire::kDatasetRevisionHeader, "' is not a number: '", text, "'");
+      }
+    }
+    ARROW_ASSIGN_OR_RAISE(EntryPtr dataset, FindDataset(headers));
+    if (wanted > dataset->revision) {
+      return wire::RevisionBehind("dataset '" + dataset->entry.name + "' is at revision " + std::to_string(dataset->revision) +
+                                  ", before revision " + std::to_string(wanted) + " that the call needs");
+    }
+    return dataset;
+  }
+  static void SetMeta(const Entry& dataset, cloud::DatasetResponseMeta* meta) {
+    wire::ToProto(dataset.entry.id, meta->mutable_entry_id());
+    meta->set_dataset_revision(dataset.revision);
+  }
+  // Puts the revision into the first message of a stream.
+  template <typename Response>
+  static typename StreamReactor<Response>::Next WithMeta(const Entry& dataset, typename StreamReactor<Response>::Next next) {
+    cloud::DatasetResponseMeta meta;
+    SetMeta(dataset, &meta);
+    return [meta = std::move(meta), next = std::move(next), is_first = true](Response* out) mutable -> arrow::Result<bool> {
+      if (std::exchange(is_first, false)) *out->mutable_meta() = meta;
+      return next(out);
+    };
+  }
+
   // Its id; an id header is not looked up, so that errors of the arguments come first.
   arrow::Result<EntryId> FindDatasetId(const EntryHeaders& headers) const {
     if (headers.id_text) return headers.ParseId();
     ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, FindDataset(headers));
     return entry->entry.id;
-  }
-  // `unique`: each id once.
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> TaskRows(const google::protobuf::RepeatedPtrField<common::TaskId>& wanted,
-                                                              bool unique) const {
-    std::vector<std::string> ids;
-    std::unordered_set<std::string> seen;
-    for (const auto& id : wanted) {
-      if (id.id().empty()) return arrow::Status::Invalid("a task id must not be empty");
-      if (!unique || seen.insert(id.id()).second) ids.push_back(id.id());
-    }
-    return wire::MakeTaskBatch(catalog_->QueryTasks(ids));
   }
 
   // A table as a stream: at least one message, none much larger than the limits of clients like.
@@ -738,25 +771,28 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
 
   template <typename Response>
   arrow::Result<typename StreamReactor<Response>::Next> Find(const EntryHeaders& headers, wire::ChunkQuery query, bool find_chunks) const {
-    ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDataset(headers));
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr dataset, FindDatasetToRead(headers));
     ARROW_ASSIGN_OR_RAISE(auto made, ChunkFinder::Make(dataset->content, std::move(query), find_chunks));
-    return [finder = std::shared_ptr<ChunkFinder>(std::move(made))](Response* out) -> arrow::Result<bool> {
+    auto next = [finder = std::shared_ptr<ChunkFinder>(std::move(made))](Response* out) -> arrow::Result<bool> {
       ARROW_ASSIGN_OR_RAISE(const auto batch, finder->Next());
       if (!batch) return false;
       ARROW_RETURN_NOT_OK(wire::EncodePart(*batch, out->mutable_data()));
       return true;
     };
+    return WithMeta<Response>(*dataset, std::move(next));
   }
 
   const std::shared_ptr<Catalog> catalog_;
+  UploadGrants& uploads_;
   const RpcEnvironment& environment_;
   const TableCalls tables_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment) {
-  return std::make_unique<CatalogService>(std::move(catalog), environment);
+std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, UploadGrants& uploads,
+                                                  const RpcEnvironment& environment) {
+  return std::make_unique<CatalogService>(std::move(catalog), uploads, environment);
 }
 
 }  // namespace rushes

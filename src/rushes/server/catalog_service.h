@@ -10,8 +10,10 @@
 namespace rushes {
 
 struct RpcEnvironment;
+class UploadGrants;
 
-// `environment` must outlive the service.
-std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, const RpcEnvironment& environment);
+// `uploads` and `environment` must outlive the service.
+std::unique_ptr<grpc::Service> MakeCatalogService(std::shared_ptr<Catalog> catalog, UploadGrants& uploads,
+                                                  const RpcEnvironment& environment);
 
 }  // namespace rushes

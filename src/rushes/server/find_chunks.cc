@@ -26,6 +26,20 @@ std::vector<std::string> StartTimelines(const DatasetSchema& schema, const std::
   return all;
 }
 
+// Which chunks of a layer have a value that is wanted; chunks of entities without an entry in `narrowed` are not looked at.
+std::vector<bool> HasWanted(const SegmentIndex& index, const std::unordered_map<EntityPath, std::set<std::string, std::less<>>>& narrowed) {
+  std::vector<bool> has(index.num_chunks(), false);
+  for (const auto& [path, components] : narrowed) {
+    const int entity = index.EntityIndex(path);
+    if (entity < 0) continue;
+    for (const auto& column : index.ColumnsOf(static_cast<uint32_t>(entity))) {
+      if (!components.contains(index.components()[column.component].component)) continue;
+      for (const auto& entry : index.Entries(column)) has[entry.chunk] = true;
+    }
+  }
+  return has;
+}
+
 }  // namespace
 
 arrow::Result<std::unique_ptr<ChunkFinder>> ChunkFinder::Make(std::shared_ptr<const DatasetContent> content, wire::ChunkQuery query,
@@ -60,6 +74,9 @@ arrow::Result<std::unique_ptr<ChunkFinder>> ChunkFinder::Make(std::shared_ptr<co
     for (const auto& entity : *query.entities) {
       // An entity of which no component is wanted gives nothing; otherwise all its chunks are candidates.
       if (!entity.components || !entity.components->empty()) selection.entities->push_back(entity.path);
+      if (query.narrow_components && entity.components) {
+        finder->narrowed_[entity.path] = {entity.components->begin(), entity.components->end()};
+      }
     }
   }
   if (query.mode != Mode::kStatic) finder->timeline_ = query.timeline;
@@ -88,6 +105,10 @@ arrow::Status ChunkFinder::AppendSegment(const Segment& segment) {
   std::vector<const SegmentIndex*> indexes;
   for (const LayerPtr& layer : segment.layers) indexes.push_back(layer->store->index().get());
   const auto chunks = SelectChunks(indexes, selection_);
+  std::vector<std::vector<bool>> has_wanted;
+  if (!narrowed_.empty()) {
+    for (const SegmentIndex* index : indexes) has_wanted.push_back(HasWanted(*index, narrowed_));
+  }
   // Positions of the timelines in each layer's index.
   std::vector<int> main_timeline;
   std::vector<std::vector<int>> start_timelines;
@@ -105,6 +126,9 @@ arrow::Status ChunkFinder::AppendSegment(const Segment& segment) {
   for (const SelectedChunk& chosen : chunks) {
     const Layer& layer = *segment.layers[chosen.layer];
     const SegmentIndex& index = *indexes[chosen.layer];
+    if (!narrowed_.empty() && !has_wanted[chosen.layer][chosen.chunk] && narrowed_.contains(index.entities()[index.entity(chosen.chunk)])) {
+      continue;
+    }
     const std::string key = EncodeChunkKey({layer.id, chosen.chunk, index.id(chosen.chunk)});
     wire::ChunkRow row;
     row.id = index.id(chosen.chunk);

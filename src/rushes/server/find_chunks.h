@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,8 @@ class ChunkFinder {
 
   std::shared_ptr<const DatasetContent> content_;
   SegmentSelection selection_;
+  // Entities of which only some components matter, if those are to decide.
+  std::unordered_map<EntityPath, std::set<std::string, std::less<>>> narrowed_;
   std::string timeline_;                                                   // of `chunk_timeline_start`; empty: none
   std::vector<std::pair<const Segment*, std::vector<int64_t>>> segments_;  // and their samples
   bool with_samples_ = false;

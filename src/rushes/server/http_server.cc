@@ -22,6 +22,7 @@
 #include "rushes/chunk/mutex.h"
 #include "rushes/server/grpc_web.h"
 #include "rushes/server/socket_stream.h"
+#include "rushes/server/upload_handler.h"
 #include "rushes/wire/grpc_status.h"
 #include "rushes/wire/headers.h"
 #include "spdlog/spdlog.h"
@@ -42,6 +43,9 @@ constexpr auto kQuiet = std::chrono::milliseconds(100);
 // What is read of a request that was refused, so that its sender gets to read the answer.
 constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr size_t kLingerBytes = 16 << 20;
+// Of an upload that was refused while the client was sending.
+constexpr auto kUploadLingerTime = std::chrono::seconds(5);
+constexpr size_t kUploadLingerBytes = 256 << 20;
 constexpr char kCorsMaxAgeSeconds[] = "600";
 
 bool MatchesPattern(std::string_view text, std::string_view pattern) {
@@ -64,12 +68,12 @@ std::optional<grpc_web::Encoding> GrpcWebEncoding(const Head& request) {
 }
 
 // Reads what the other side still sends, for a short while, after the last answer on a connection.
-void Linger(SocketStream* stream) {
+void Linger(SocketStream* stream, size_t max_bytes = kLingerBytes, std::chrono::seconds max_time = kLingerTime) {
   stream->ShutdownWrites();
-  stream->set_deadline(Clock::now() + kLingerTime);
+  stream->set_deadline(Clock::now() + max_time);
   char bytes[16384];
   Error error;
-  for (size_t size = 0; size < kLingerBytes && !error;) size += stream->read_some(asio::mutable_buffer(bytes, sizeof(bytes)), error);
+  for (size_t size = 0; size < max_bytes && !error;) size += stream->read_some(asio::mutable_buffer(bytes, sizeof(bytes)), error);
 }
 
 }  // namespace
@@ -106,6 +110,8 @@ struct HttpServer::Impl {
   Response Refusal(const Head& request, http::status status, const std::string& text) const;
   Response Answer(const Request& request) const;
   bool Bridge(const Request& request, grpc_web::Encoding encoding, SocketStream& stream);
+  // An upload; false: the connection cannot be used any more.
+  bool Upload(http::request_parser<http::empty_body>&& head, beast::flat_buffer& buffer, SocketStream& stream);
 };
 
 template <typename Head, typename Message>
@@ -437,6 +443,11 @@ bool HttpServer::Impl::Exchange(SocketStream& stream, beast::flat_buffer& buffer
                   "not an HTTP request: " + error.message());
   }
 
+  if (options.uploads != nullptr && IsUploadTarget(View(head.get().target())) && head.get().method() != http::verb::options) {
+    stream.clear_deadline();  // an upload may take as long as it moves
+    return Upload(std::move(head), buffer, stream);
+  }
+
   const std::string too_large = "a request has at most " + std::to_string(options.max_request_bytes) + " bytes";
   const auto length = head.content_length();
   if (length && *length > options.max_request_bytes) return refuse(head.get(), http::status::payload_too_large, too_large);
@@ -473,6 +484,26 @@ bool HttpServer::Impl::Exchange(SocketStream& stream, beast::flat_buffer& buffer
   if (!encoding || request.method() != http::verb::post) return send(Answer(request));
   if (request.version() < 11) return refuse(request, http::status::http_version_not_supported, "gRPC-Web needs HTTP/1.1");
   return Bridge(request, *encoding, stream);
+}
+
+bool HttpServer::Impl::Upload(http::request_parser<http::empty_body>&& head, beast::flat_buffer& buffer, SocketStream& stream) {
+  Response response;
+  AddCommon(head.get(), &response);
+  const bool keep_alive = head.get().keep_alive();
+  const UploadOutcome outcome = HandleUpload(options.uploads, &stream, &buffer, std::move(head));
+  if (!outcome.is_connected) return false;
+  response.result(static_cast<unsigned>(outcome.http_status));
+  response.keep_alive(keep_alive && outcome.is_reusable);
+  response.set(http::field::content_type, "text/plain; charset=utf-8");
+  if (!outcome.etag.empty()) response.set(http::field::etag, outcome.etag);
+  if (outcome.http_status == 405) response.set(http::field::allow, "PUT");
+  if (!outcome.text.empty()) response.body() = outcome.text + "\n";
+  response.prepare_payload();
+  Error error;
+  http::write(stream, response, error);
+  // So that the client sees the answer and not a broken connection.
+  if (!outcome.is_reusable && !error) Linger(&stream, kUploadLingerBytes, kUploadLingerTime);
+  return !error && response.keep_alive();
 }
 
 void HttpServer::Impl::Connection(int fd) {

@@ -1,4 +1,5 @@
-// HTTP/1.1 on connections that the listener hands over: `GET /version`, gRPC-Web for browsers, and helpful words for everything else.
+// HTTP/1.1 on connections that the listener hands over: `GET /version`, gRPC-Web for browsers, uploads, and helpful words for everything
+// else.
 #pragma once
 
 #include <chrono>
@@ -13,6 +14,8 @@ class Channel;
 
 namespace rushes {
 
+class UploadGrants;
+
 struct HttpServerOptions {
   std::string version_text;                     // body of `GET /version`
   std::string server_version;                   // value of `x-rerun-server-version`
@@ -25,6 +28,8 @@ struct HttpServerOptions {
   std::chrono::milliseconds idle_timeout = std::chrono::seconds(120);     // between requests, and of each write
   std::chrono::milliseconds header_timeout = std::chrono::seconds(30);    // from a request's first byte to the end of its headers
   std::chrono::milliseconds request_timeout = std::chrono::seconds(300);  // from there to the end of its body
+
+  UploadGrants* uploads = nullptr;  // must outlive the server; none: no uploads
 };
 
 // True if `origin` is a page of this machine (localhost, 127.0.0.1, [::1]), of rerun.io or https://app.rerun.io, or matches one of

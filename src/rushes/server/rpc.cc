@@ -33,7 +33,12 @@ void AddResponseHeaders(grpc::CallbackServerContext* context, const RpcEnvironme
 }
 
 EntryHeaders EntryHeaders::Read(const grpc::CallbackServerContext& context) {
-  return {FindHeader(context, wire::kEntryIdHeader), FindHeader(context, wire::kEntryNameHeader)};
+  EntryHeaders headers;
+  headers.id_text = FindHeader(context, wire::kEntryIdHeader);
+  headers.name = FindHeader(context, wire::kEntryNameHeader);
+  headers.narrow_components = FindHeader(context, wire::kNarrowHeader) == wire::kNarrowComponents;
+  headers.revision_text = FindHeader(context, wire::kDatasetRevisionHeader);
+  return headers;
 }
 
 arrow::Status EntryHeaders::Missing() const {

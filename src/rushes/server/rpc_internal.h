@@ -25,7 +25,8 @@ namespace rushes {
 // What all calls of a server share.
 struct RpcEnvironment {
   WorkerPool* pool = nullptr;
-  std::string server_version;  // value of `x-rerun-server-version`
+  WorkerPool* slow_pool = nullptr;  // for calls that read or write files for long
+  std::string server_version;       // value of `x-rerun-server-version`
   int latency_ms = 0;
   int64_t bandwidth_limit_bytes = 0;  // per second
   std::atomic<bool> stopping{false};
@@ -47,6 +48,8 @@ void AddResponseHeaders(grpc::CallbackServerContext* context, const RpcEnvironme
 struct EntryHeaders {
   std::optional<std::string> id_text;
   std::optional<std::string> name;
+  bool narrow_components = false;            // kNarrowHeader
+  std::optional<std::string> revision_text;  // of the dataset, that a read needs at least
   static EntryHeaders Read(const grpc::CallbackServerContext& context);
 
   // Invalid: what is wrong with headers that name nothing.
@@ -57,17 +60,23 @@ struct EntryHeaders {
   arrow::Result<EntryId> FindId(const rerun::common::v1alpha1::EntryId* body) const;
 };
 
-// Answers a unary call with what `handler` returns; it runs on a worker.
+// Answers a unary call with what `handler` returns; it runs on a worker of `pool`.
 template <typename Handler>
-grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const RpcEnvironment& environment, Handler handler) {
+grpc::ServerUnaryReactor* UnaryOn(WorkerPool* pool, grpc::CallbackServerContext* context, const RpcEnvironment& environment,
+                                  Handler handler) {
   AddResponseHeaders(context, environment);
   auto* reactor = context->DefaultReactor();
-  environment.pool->Submit([reactor, &environment, handler = std::move(handler)]() mutable {
+  pool->Submit([reactor, &environment, handler = std::move(handler)]() mutable {
     environment.Delay();
     const arrow::Status status = handler();
     reactor->Finish(status.ok() ? grpc::Status::OK : wire::ToGrpcStatus(status));
   });
   return reactor;
+}
+
+template <typename Handler>
+grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const RpcEnvironment& environment, Handler handler) {
+  return UnaryOn(environment.pool, context, environment, std::move(handler));
 }
 
 // Answers a streaming call with what `next` gives until it says false. `next` runs on workers, one call at a time, and only when the

@@ -37,6 +37,8 @@ struct ChunkQuery {
   std::optional<int64_t> end;                        // inclusive
   bool latest_at = false;                            // also what a look-up of the latest value at `start` or each sample needs
   std::map<std::string, std::vector<int64_t>> samples;
+  // Chunks that have none of their entity's `components` are not wanted. Not part of the message: a header asks for it.
+  bool narrow_components = false;
   // Answers may carry URLs of storage; our server never gives any.
   bool direct_urls = false;
   // QueryDataset only: the projection, which may name one `{timeline}:start`.

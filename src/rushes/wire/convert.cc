@@ -86,6 +86,9 @@ arrow::Result<EntryDetails> FromProto(const cloud::EntryDetails& entry) {
 void ToProto(const DatasetDetails& details, cloud::DatasetDetails* out) {
   if (details.blueprint_dataset) ToProto(*details.blueprint_dataset, out->mutable_blueprint_dataset());
   if (details.default_blueprint_segment) out->mutable_default_blueprint_segment()->set_id(*details.default_blueprint_segment);
+  if (details.default_segment_table_blueprint_segment) {
+    out->mutable_default_segment_table_blueprint_segment()->set_id(*details.default_segment_table_blueprint_segment);
+  }
   if (details.asset_dataset) ToProto(*details.asset_dataset, out->mutable_asset_dataset());
 }
 
@@ -98,6 +101,10 @@ arrow::Result<DatasetDetails> FromProto(const cloud::DatasetDetails& details) {
   if (details.has_default_blueprint_segment()) {
     ARROW_ASSIGN_OR_RAISE(out.default_blueprint_segment,
                           FromProto(details.default_blueprint_segment(), type + "default_blueprint_segment"));
+  }
+  if (details.has_default_segment_table_blueprint_segment()) {
+    ARROW_ASSIGN_OR_RAISE(out.default_segment_table_blueprint_segment,
+                          FromProto(details.default_segment_table_blueprint_segment(), type + "default_segment_table_blueprint_segment"));
   }
   if (details.has_asset_dataset()) {
     ARROW_ASSIGN_OR_RAISE(out.asset_dataset, FromProto(details.asset_dataset(), type + "asset_dataset"));

@@ -8,7 +8,7 @@ namespace rushes::wire {
 
 grpc::Status ToGrpcStatus(const arrow::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(CodeOf(status)), status.message());
+  return grpc::Status(static_cast<grpc::StatusCode>(CodeOf(status)), status.message(), std::string(PayloadOf(status)));
 }
 
 arrow::Status FromGrpcStatus(const grpc::Status& status, std::string_view context) {

@@ -29,10 +29,16 @@ inline constexpr char kTraceIdHeader[] = "x-request-trace-id";
 inline constexpr char kAuthorizationHeader[] = "authorization";
 inline constexpr char kBearerPrefix[] = "Bearer ";
 
+// Request of `FindChunks`, to a server with kCapabilityNarrowComponents: "components" asks that an explicit list of components leaves out
+// the chunks that have none of them. Without it the list is a hint, since official clients take the rows from all chunks of an entity.
+inline constexpr char kNarrowHeader[] = "x-rushes-narrow";
+inline constexpr char kNarrowComponents[] = "components";
+
 // --- what servers say they can do
 
 // WhoAmI capabilities.
 inline constexpr char kCapabilityFindChunks[] = "dataset:find_chunks";
+inline constexpr char kCapabilityNarrowComponents[] = "rushes:find_chunks:narrow_components";
 inline constexpr char kCapabilityStaging[] = "catalog:write:staging";
 // Followed by a URL scheme.
 inline constexpr char kCapabilityRegisterPrefix[] = "catalog:write:register:";

@@ -1,6 +1,7 @@
 #include "rushes/wire/layouts.h"
 
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "arrow/array/array_binary.h"
@@ -12,6 +13,8 @@
 #include "arrow/array/util.h"
 #include "arrow/type.h"
 #include "arrow/util/key_value_metadata.h"
+#include "rushes/wire/dataframe.h"
+#include "rushes/wire/headers.h"
 
 namespace rushes::wire {
 namespace {
@@ -269,20 +272,66 @@ const std::shared_ptr<arrow::Schema>& TaskSchema() {
   return kSchema;
 }
 
+namespace {
+
+const char* StatusText(TaskState state) {
+  switch (state) {
+    case TaskState::kPending:
+      return "pending";
+    case TaskState::kRunning:
+      return "running";
+    case TaskState::kSuccess:
+      return "success";
+    case TaskState::kCancelled:
+      return "cancelled";
+    case TaskState::kFailed:
+      break;
+  }
+  return "failed";
+}
+
+// A stream without columns whose metadata says what a task changed.
+arrow::Result<std::shared_ptr<arrow::Buffer>> EncodeRevision(const EntryId& dataset, uint64_t revision) {
+  const auto metadata = arrow::key_value_metadata({"entry_id", "dataset_revision"}, {TuidToText(dataset), std::to_string(revision)});
+  ARROW_ASSIGN_OR_RAISE(const auto batch, arrow::RecordBatch::MakeEmpty(arrow::schema({}, metadata)));
+  return EncodeIpc(*batch);
+}
+
+// What another server's blob says; leaves `task` alone when it says nothing.
+void DecodeRevision(std::string_view bytes, TaskInfo* task) {
+  const auto batch = DecodeIpc(bytes, "task blob");
+  if (!batch.ok() || !(*batch)->schema()->metadata()) return;
+  const auto& metadata = *(*batch)->schema()->metadata();
+  const auto id = TuidFromText(metadata.Get("entry_id").ValueOr(""));
+  const std::string revision = metadata.Get("dataset_revision").ValueOr("");
+  uint64_t number = 0;
+  if (!id.ok() || std::from_chars(revision.data(), revision.data() + revision.size(), number).ec != std::errc()) return;
+  task->dataset = *id;
+  task->dataset_revision = number;
+}
+
+}  // namespace
+
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeTaskBatch(const std::vector<TaskInfo>& tasks) {
   const auto rows = static_cast<int64_t>(tasks.size());
   arrow::StringBuilder ids;
   arrow::StringBuilder kinds;
   arrow::StringBuilder statuses;
   arrow::StringBuilder messages;
+  arrow::BinaryBuilder blobs;
   arrow::UInt8Builder attempts;
   arrow::TimestampBuilder created(arrow::timestamp(arrow::TimeUnit::NANO), arrow::default_memory_pool());
   arrow::TimestampBuilder updated(arrow::timestamp(arrow::TimeUnit::NANO), arrow::default_memory_pool());
   for (const auto& task : tasks) {
     ARROW_RETURN_NOT_OK(ids.Append(task.id));
     ARROW_RETURN_NOT_OK(task.kind.empty() ? kinds.AppendNull() : kinds.Append(task.kind));
-    const char* status = task.state == TaskState::kSuccess ? "success" : task.state == TaskState::kFailed ? "failed" : "pending";
-    ARROW_RETURN_NOT_OK(statuses.Append(status));
+    ARROW_RETURN_NOT_OK(statuses.Append(StatusText(task.state)));
+    if (task.dataset_revision == 0) {
+      ARROW_RETURN_NOT_OK(blobs.AppendNull());
+    } else {
+      ARROW_ASSIGN_OR_RAISE(const auto blob, EncodeRevision(task.dataset, task.dataset_revision));
+      ARROW_RETURN_NOT_OK(blobs.Append(std::string_view(*blob)));
+    }
     ARROW_RETURN_NOT_OK(task.message.empty() ? messages.AppendNull() : messages.Append(task.message));
     ARROW_RETURN_NOT_OK(attempts.Append(1));
     ARROW_RETURN_NOT_OK(task.created_at_ns == 0 ? created.AppendNull() : created.Append(task.created_at_ns));
@@ -293,6 +342,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeTaskBatch(const std::vect
   ARROW_RETURN_NOT_OK(kinds.Finish(&columns[1]));
   ARROW_RETURN_NOT_OK(statuses.Finish(&columns[3]));
   ARROW_RETURN_NOT_OK(messages.Finish(&columns[4]));
+  ARROW_RETURN_NOT_OK(blobs.Finish(&columns[5]));
   ARROW_RETURN_NOT_OK(attempts.Finish(&columns[8]));
   ARROW_RETURN_NOT_OK(created.Finish(&columns[9]));
   ARROW_RETURN_NOT_OK(updated.Finish(&columns[10]));
@@ -316,6 +366,7 @@ arrow::Result<std::vector<TaskInfo>> ReadTaskBatch(const arrow::RecordBatch& bat
   const auto kinds = optional("kind", arrow::utf8());
   const auto created = optional("creation_time", arrow::timestamp(arrow::TimeUnit::NANO));
   const auto updated = optional("last_update_time", arrow::timestamp(arrow::TimeUnit::NANO));
+  const auto blobs = optional("blob", arrow::binary());
   std::vector<TaskInfo> out(static_cast<size_t>(batch.num_rows()));
   for (int64_t i = 0; i < batch.num_rows(); ++i) {
     auto& task = out[static_cast<size_t>(i)];
@@ -323,6 +374,7 @@ arrow::Result<std::vector<TaskInfo>> ReadTaskBatch(const arrow::RecordBatch& bat
     if (kinds != nullptr && !kinds->IsNull(i)) task.kind = View<arrow::StringArray>(kinds, i);
     if (created != nullptr && !created->IsNull(i)) task.created_at_ns = static_cast<const arrow::TimestampArray&>(*created).Value(i);
     if (updated != nullptr && !updated->IsNull(i)) task.updated_at_ns = static_cast<const arrow::TimestampArray&>(*updated).Value(i);
+    if (blobs != nullptr && !blobs->IsNull(i)) DecodeRevision(View<arrow::BinaryArray>(blobs, i), &task);
     if (!messages->IsNull(i)) task.message = View<arrow::StringArray>(messages, i);
     const std::string_view status = View<arrow::StringArray>(statuses, i);
     if (status == "success") {
@@ -332,7 +384,7 @@ arrow::Result<std::vector<TaskInfo>> ReadTaskBatch(const arrow::RecordBatch& bat
     } else if (status == "running") {
       task.state = TaskState::kRunning;
     } else {
-      task.state = TaskState::kFailed;
+      task.state = status == "cancelled" ? TaskState::kCancelled : TaskState::kFailed;
       if (task.message.empty()) task.message = "the task ended as '" + std::string(status) + "'";
     }
   }

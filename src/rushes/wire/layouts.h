@@ -106,8 +106,8 @@ arrow::Result<std::vector<RegisteredSource>> ReadRegisterBatch(const arrow::Reco
 // task_id, kind, data, exec_status, msgs, blob, lease_owner, lease_expiration, attempts, creation_time, last_update_time.
 const std::shared_ptr<arrow::Schema>& TaskSchema();
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeTaskBatch(const std::vector<TaskInfo>& tasks);
-// Needs task_id, exec_status and msgs only. A status other than success, pending and running is a failure; a message is made up from it
-// where the server gives none.
+// Needs task_id, exec_status and msgs only. A status other than success, pending, running and cancelled is a failure; a message is made up
+// from it where the server gives none.
 arrow::Result<std::vector<TaskInfo>> ReadTaskBatch(const arrow::RecordBatch& batch);
 
 // --- columns of the segment table and the manifest that clients read

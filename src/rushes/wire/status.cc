@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "rushes/rrd/proto_bytes.h"
+
 namespace rushes::wire {
 
 std::string_view ToString(RpcCode code) {
@@ -69,6 +71,26 @@ RpcCode CodeOf(const arrow::Status& status) {
     default:
       return RpcCode::kInternal;
   }
+}
+
+std::string_view PayloadOf(const arrow::Status& status) {
+  if (status.detail() == nullptr || std::string_view(status.detail()->type_id()) != "rushes::wire::RpcStatusDetail") return {};
+  return static_cast<const RpcStatusDetail&>(*status.detail()).payload();
+}
+
+arrow::Status RevisionBehind(std::string message) {
+  // google.rpc.Status {code = 1, message = 2, details = 3} with one Any {type_url = 1, value = 2} of
+  // google.rpc.ErrorInfo {reason = 1, domain = 2}.
+  rrd::ProtoWriter info, any, payload;
+  info.Bytes(1, "DATASET_REVISION_BEHIND");
+  info.Bytes(2, "rerun.io");
+  any.Bytes(1, "type.googleapis.com/google.rpc.ErrorInfo");
+  any.Bytes(2, info.Finish());
+  payload.Varint(1, static_cast<uint64_t>(RpcCode::kFailedPrecondition));
+  payload.Bytes(2, message);
+  payload.Bytes(3, any.Finish());
+  return arrow::Status(arrow::StatusCode::IOError, std::move(message),
+                       std::make_shared<RpcStatusDetail>(RpcCode::kFailedPrecondition, payload.Finish()));
 }
 
 arrow::Status MakeStatus(RpcCode code, std::string message) {

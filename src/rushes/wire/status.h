@@ -37,13 +37,16 @@ std::string_view ToString(RpcCode code);
 // Rides on an arrow::Status whose code alone would not say which gRPC code it is (or was).
 class RpcStatusDetail : public arrow::StatusDetail {
  public:
-  explicit RpcStatusDetail(RpcCode code) : code_(code) {}
+  // `payload`: a serialized google.rpc.Status that goes with it as `grpc-status-details-bin`, or empty.
+  explicit RpcStatusDetail(RpcCode code, std::string payload = "") : code_(code), payload_(std::move(payload)) {}
   const char* type_id() const override { return "rushes::wire::RpcStatusDetail"; }
   std::string ToString() const override { return std::string(wire::ToString(code_)); }
   RpcCode code() const { return code_; }
+  const std::string& payload() const { return payload_; }
 
  private:
   RpcCode code_;
+  std::string payload_;
 };
 
 // The gRPC code of a status: that of its RpcStatusDetail, else
@@ -65,5 +68,10 @@ RpcCode CodeOf(const arrow::Status& status);
 //   all others                     IOError
 // kOk gives OK.
 arrow::Status MakeStatus(RpcCode code, std::string message);
+
+// FAILED_PRECONDITION that clients take as "ask again soon": the server has not reached the revision of a dataset that a read needs.
+arrow::Status RevisionBehind(std::string message);
+// The payload of RpcStatusDetail, or empty.
+std::string_view PayloadOf(const arrow::Status& status);
 
 }  // namespace rushes::wire

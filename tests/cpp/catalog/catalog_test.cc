@@ -230,7 +230,9 @@ TEST_F(CatalogTest, TruncatedFilesAreRefusedUnlessAsked) {
   const EntryId id = Create("d");
   EXPECT_THAT(Register(id, {Source(path.string())}), HasSubstr("damaged"));
   EXPECT_TRUE(Segments(id).empty());
-  ASSERT_OK(catalog_.Register(id, {Source(path.string())}, IfDuplicate::kError, /*accept_damaged=*/true).status());
+  RegisterOptions damaged;
+  damaged.accept_damaged = true;
+  ASSERT_OK(catalog_.Register(id, {Source(path.string())}, IfDuplicate::kError, damaged).status());
   EXPECT_THAT(Segments(id), ElementsAre("episode_000"));
 }
 
