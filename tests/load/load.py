@@ -260,6 +260,11 @@ def main() -> int:
 
         CatalogClient(url).create_dataset("large").register([files["large"].as_uri()]).wait()
 
+        # What the machine itself makes the lone client wait, whatever else runs on it.
+        barrier = context.Barrier(1)
+        alone, _ = finish(start(ask_alone, port, min(15.0, arguments.seconds), barrier))
+        report["alone"] = describe(alone)
+
         seconds = min(30.0, arguments.seconds)
         barrier = context.Barrier(3)
         beside = [
