@@ -99,17 +99,20 @@ def test_a_long_wait_for_one_batch(dataset: rr.catalog.DatasetEntry) -> None:
     import pyarrow.compute as pc
 
     lazy = dataset.scan("frame", fill_latest_at=True)
-    began = time.monotonic()
-    rows = lazy.count_rows(pc.field("frame") < 0)
-    whole = time.monotonic() - began
-    assert rows == 0
-    expensive = pc.list_value_length(pc.field("/signal/0:Scalars:scalars")) > 1000
-    began = time.monotonic()
-    lazy.count_rows(expensive)
-    whole = time.monotonic() - began
-    if whole < 0.4:
+    assert lazy.count_rows(pc.field("frame") < 0) == 0
+    expensive = pc.scalar(False)
+    for signal in range(8):
+        length = pc.list_value_length(pc.field(f"/signal/{signal}:Scalars:scalars"))
+        for bound in (1000, 2000, 3000):
+            expensive = expensive | (length > bound)
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        lazy.count_rows(expensive)
+        times.append(time.monotonic() - began)
+    if min(times) < 0.1:
         pytest.skip("this machine is too fast for the test")
-    timer = interrupt_after(0.15)
+    timer = interrupt_after(min(times) / 3)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         lazy.count_rows(expensive)

@@ -462,6 +462,10 @@ arrow::Result<std::vector<RegisteredSource>> Catalog::Register(EntryId dataset, 
                                            std::chrono::duration<double>(options.wait_s < 0 ? 1e9 : std::min(options.wait_s, 1e9)));
   const auto is_done = [&]() RUSHES_NO_THREAD_SAFETY_ANALYSIS { return work->is_done; };
   for (;;) {
+    if (is_cancelled()) {
+      tasks_.Cancel(task_ids);
+      return GivenUp();
+    }
     {
       MutexLock lock(work->mutex);
       if (work->changed.WaitFor(lock, std::min<Clock::duration>(kPollInterval, deadline - Clock::now()), is_done)) {
@@ -472,10 +476,6 @@ arrow::Result<std::vector<RegisteredSource>> Catalog::Register(EntryId dataset, 
         work->is_answered = true;
         return answers;
       }
-    }
-    if (is_cancelled()) {
-      tasks_.Cancel(task_ids);
-      return GivenUp();
     }
   }
 }
