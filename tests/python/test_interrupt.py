@@ -101,8 +101,8 @@ def test_a_long_wait_for_one_batch(dataset: rr.catalog.DatasetEntry) -> None:
     lazy = dataset.scan("frame", fill_latest_at=True)
     assert lazy.count_rows(pc.field("frame") < 0) == 0
     expensive = pc.scalar(False)
-    for signal in range(8):
-        length = pc.list_value_length(pc.field(f"/signal/{signal}:Scalars:scalars"))
+    for i in range(8):
+        length = pc.list_value_length(pc.field(f"/signal/{i}:Scalars:scalars"))
         for bound in (1000, 2000, 3000):
             expensive = expensive | (length > bound)
     times = []

@@ -89,6 +89,7 @@ std::shared_ptr<Entry> MakeDatasetEntry(EntryId id, std::string name, EntryKind 
   auto entry = std::make_shared<Entry>();
   entry->entry = {id, std::move(name), kind, now_ns, now_ns};
   entry->content = std::make_shared<const DatasetContent>();
+  entry->revision = static_cast<uint64_t>(now_ns);  // later than that of one before under the same id
   return entry;
 }
 

@@ -396,12 +396,12 @@ TEST_F(RpcTest, BandwidthTest) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
-TEST_F(RpcTest, WhatIsNotThereSaysSo) {
+TEST_F(RpcTest, AnEmptyRequestNamesWhatItLacks) {
   Call call;
   cloud::CreateTableEntryResponse response;
   const grpc::Status status = stub_->CreateTableEntry(&call, {}, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_FALSE(status.error_message().empty());
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("name: must not be empty"));
 }
 
 // A client that does not read holds neither a thread nor more than a few messages of the server.
