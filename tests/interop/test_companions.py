@@ -98,10 +98,10 @@ def test_assets(client: Any, asset: Path) -> None:
     assert dataset.register_asset(asset.as_uri()) == "robot"
     assert dataset.register_asset(asset.as_uri()) == "robot"
     assert dataset.assets_for_segment("recording_001") == ["robot"]
-    dataset.add_segments_to_asset("robot", ["recording_001"])
+    dataset.remove_segments_from_asset("robot", ["recording_001"])
     assert dataset.assets_for_segment("recording_001") == []
     assert dataset.assets_for_segment("other") == ["robot"]
-    dataset.remove_segments_from_asset("robot", ["recording_001"])
+    dataset.add_segments_to_asset("robot", ["recording_001"])
     assert dataset.assets_for_segment("recording_001") == ["robot"]
     dataset.register_asset(asset.as_uri(), mode="opt_in", segments=["other"])
     assert dataset.assets_for_segment("recording_001") == []
@@ -129,9 +129,9 @@ def test_edits_of_both_clients(serve: Callable[..., Any], asset: Path) -> None:
     url = serve().url
     theirs, ours = OfficialClient(url), rushes.catalog.CatalogClient(url)
     theirs.create_dataset("d").register_asset(asset.as_uri(), segments=["a"])
-    ours.get_dataset("d").add_segments_to_asset("robot", ["b"])
-    theirs.get_dataset("d").add_segments_to_asset("robot", ["c"])
-    ours.get_dataset("d").remove_segments_from_asset("robot", ["a"])
+    ours.get_dataset("d").remove_segments_from_asset("robot", ["b"])
+    theirs.get_dataset("d").remove_segments_from_asset("robot", ["c"])
+    ours.get_dataset("d").add_segments_to_asset("robot", ["a"])
     for dataset in (theirs.get_dataset("d"), ours.get_dataset("d")):
         assert [s for s in "abcd" if dataset.assets_for_segment(s) == []] == ["b", "c"]
 

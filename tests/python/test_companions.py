@@ -122,10 +122,10 @@ def test_assets(dataset: DatasetEntry, asset: Path) -> None:
     assert dataset.register_asset(str(asset)) == "robot"  # the same one again
     assert dataset.assets() == ["robot"]
     assert dataset.assets_for_segment("recording_001") == ["robot"]
-    dataset.add_segments_to_asset("robot", ["recording_001", "other"])
+    dataset.remove_segments_from_asset("robot", ["recording_001", "other"])
     assert dataset.assets_for_segment("recording_001") == []
     assert dataset.assets_for_segment("third") == ["robot"]
-    dataset.remove_segments_from_asset("robot", "recording_001")
+    dataset.add_segments_to_asset("robot", "recording_001")
     assert dataset.assets_for_segment("recording_001") == ["robot"]
     assert dataset.assets_for_segment("other") == []
 
@@ -164,7 +164,7 @@ def test_assets_that_cannot_be(dataset: DatasetEntry, asset: Path) -> None:
     with pytest.raises(TypeError, match="segments must be str"):
         dataset.register_asset(asset, segments=[1])  # type: ignore[list-item]
     # An unknown asset may get a list before it is registered.
-    dataset.add_segments_to_asset("robot", ["recording_001"])
+    dataset.remove_segments_from_asset("robot", ["recording_001"])
     assert dataset.assets_for_segment("recording_001") == []
 
 
@@ -173,7 +173,7 @@ def test_edits_of_an_asset_do_not_undo_each_other(server: rr.server.Server, asse
     client.create_dataset("d").register_asset(asset)
 
     def add(name: str) -> None:
-        CatalogClient(server.url()).get_dataset("d").add_segments_to_asset("robot", name)
+        CatalogClient(server.url()).get_dataset("d").remove_segments_from_asset("robot", name)
 
     threads = [threading.Thread(target=add, args=(f"s{i}",)) for i in range(6)]
     for thread in threads:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import pyarrow as pa
 
@@ -176,18 +176,14 @@ class Companions:
             dataset.unregister(segments_to_drop=segment_id, layers_to_drop=[]).wait()
 
     def add_segments_to_asset(self, asset_segment_id: str, segments: str | Sequence[str]) -> None:
-        """Add segments to the list of an asset: those it applies to, or not, as its mode says."""
-        more = _strings(segments, "segments")
-        self._edit_asset(
-            asset_segment_id, lambda old: old + [s for s in dict.fromkeys(more) if s not in old]
-        )
+        """Make an asset apply to these segments too: an `"opt_in"` asset lists them, an `"opt_out"` asset no longer does."""
+        self._edit_asset(asset_segment_id, _strings(segments, "segments"), applies=True)
 
     def remove_segments_from_asset(
         self, asset_segment_id: str, segments: str | Sequence[str]
     ) -> None:
-        """Remove segments from the list of an asset."""
-        gone = set(_strings(segments, "segments"))
-        self._edit_asset(asset_segment_id, lambda old: [s for s in old if s not in gone])
+        """Make an asset not apply to these segments any more: the counterpart of :meth:`add_segments_to_asset`."""
+        self._edit_asset(asset_segment_id, _strings(segments, "segments"), applies=False)
 
     # --- properties that do not come from recordings
 
@@ -294,7 +290,7 @@ class Companions:
             return pa.table(row), revision
         return None, 0
 
-    def _edit_asset(self, asset_segment_id: str, edit: Any) -> None:
+    def _edit_asset(self, asset_segment_id: str, segments: list[str], *, applies: bool) -> None:
         if not isinstance(asset_segment_id, str):
             raise TypeError(
                 f"asset_segment_id must be a str, not {type(asset_segment_id).__name__}"
@@ -303,11 +299,14 @@ class Companions:
         row, revision = dataset._get_properties(asset_segment_id)
         for _ in range(_MOST_EDITS):
             columns = {} if row is None else {name: row[name] for name in row.column_names}
-            old = columns[_SEGMENTS][0].as_py() if _SEGMENTS in columns else None
             columns.setdefault(_MODE, pa.chunked_array([pa.array([["OptOut"]])]))
-            columns[_SEGMENTS] = pa.chunked_array(
-                [pa.array([edit(list(old or []))], pa.list_(pa.string()))]
-            )
+            old = (columns[_SEGMENTS][0].as_py() if _SEGMENTS in columns else None) or []
+            # What the list means depends on the mode.
+            if applies == (columns[_MODE][0].as_py() == ["OptIn"]):
+                new = old + [s for s in dict.fromkeys(segments) if s not in old]
+            else:
+                new = [s for s in old if s not in segments]
+            columns[_SEGMENTS] = pa.chunked_array([pa.array([new], pa.list_(pa.string()))])
             [batch] = pa.table(columns).combine_chunks().to_batches()
             try:
                 dataset._set_properties(asset_segment_id, batch, revision)
