@@ -100,8 +100,7 @@ void TaskList::Cancel(const std::vector<std::string>& ids) {
       if (it == open_.end() || it->second.is_claimed) continue;
       on_cancel = std::move(it->second.on_cancel);
       const Subject& subject = it->second.subject;
-      std::string message = "The task was cancelled; nothing of it was done.\n- Segment \"" + subject.segment_id + "\", layer \"" +
-                            subject.layer + "\": cancelled";
+      std::string message = "- Segment \"" + subject.segment_id + "\", layer \"" + subject.layer + "\": cancelled; nothing of it was done";
       watchers = Close(id, {TaskState::kCancelled, std::move(message), {}, 0}, &info);
     }
     if (on_cancel) on_cancel();

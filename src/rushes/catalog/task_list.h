@@ -62,8 +62,8 @@ class TaskList {
   // Calls `on_end` once for each distinct id: before this returns for those that have ended, later from the thread that ends them. It
   // must be quick and not call back. Drop the handle to hear no more.
   [[nodiscard]] std::shared_ptr<void> Watch(const std::vector<std::string>& ids, std::function<void(const TaskInfo&)> on_end);
-  // Blocks until all have ended. IOError with the code DEADLINE_EXCEEDED after `timeout_s` seconds (negative: never); what `on_end` returns
-  // if it fails. `on_end` is called on this thread.
+  // Blocks until all have ended. IOError "timeout: …" after `timeout_s` seconds (negative: never); what `on_end` returns if it fails.
+  // `on_end` is called on this thread.
   arrow::Status Wait(const std::vector<std::string>& ids, double timeout_s, const std::function<arrow::Status(const TaskInfo&)>& on_end);
 
  private:
