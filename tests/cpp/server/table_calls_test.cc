@@ -210,8 +210,11 @@ TEST_F(TableCallsTest, AnAbandonedWriteLeavesNothing) {
     call.TryCancel();
     EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
-  // The server notices a moment later.
-  for (int i = 0; i < 200 && DataFiles() > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  // The server notices a moment later, and may not have begun all of them yet.
+  for (int i = 0, without = 0; i < 500 && without < 30; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    without = DataFiles() == 0 ? without + 1 : 0;
+  }
   EXPECT_THAT(Rows(), IsEmpty());
   EXPECT_EQ(DataFiles(), 0);
   EXPECT_EQ(ListFiles(directory_ + "/t/versions").ValueOrDie().size(), 1);
