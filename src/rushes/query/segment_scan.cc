@@ -669,6 +669,7 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
   struct TimeRun {
     std::span<const int64_t> times;
     std::vector<uint32_t> slots;  // of chunks whose rows these are, one by one
+    std::vector<const int64_t*> places = {};  // where else the same times were seen
   };
   std::vector<TimeRun> runs;
   std::deque<std::vector<int64_t>> storage;
@@ -691,14 +692,19 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
     return a.times.front() != b.times.front() ? a.times.front() < b.times.front() : a.times.size() > b.times.size();
   });
   // Equal runs are neighbours now; those of one buffer are seen to be.
-  const auto is_equal = [](std::span<const int64_t> a, std::span<const int64_t> b) {
-    return a.size() == b.size() && (a.data() == b.data() || (a.back() == b.back() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0));
+  const auto is_equal = [](TimeRun& known, std::span<const int64_t> times) {
+    if (known.times.size() != times.size()) return false;
+    if (known.times.data() == times.data()) return true;
+    if (std::find(known.places.begin(), known.places.end(), times.data()) != known.places.end()) return true;
+    if (known.times.back() != times.back() || std::memcmp(known.times.data(), times.data(), times.size_bytes()) != 0) return false;
+    known.places.push_back(times.data());
+    return true;
   };
   std::vector<TimeRun> distinct;
   for (TimeRun& run : runs) {
     TimeRun* known = nullptr;
     for (auto it = distinct.rbegin(); it != distinct.rend() && it->times.front() == run.times.front() && known == nullptr; ++it) {
-      if (is_equal(it->times, run.times)) known = &*it;
+      if (is_equal(*it, run.times)) known = &*it;
     }
     if (known != nullptr) {
       known->slots.insert(known->slots.end(), run.slots.begin(), run.slots.end());
@@ -1114,20 +1120,47 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
                                                                          int64_t end) const {
   const int64_t n = end - begin;
   const auto& type = ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type);
+  // Columns that are rows of chunks with the same times say the same: each buffer of times is looked at once.
+  struct Whole {
+    const Chunk* chunk;
+    int timeline;
+    int64_t row;
+  };
+  std::vector<Whole> wholes;
+  std::vector<const int64_t*> seen;
+  bool only_wholes = true;
+  for (size_t view = 0; view < window.cells.size(); ++view) {
+    if (!window.is_known(view)) continue;
+    if (window.whole[view] == kNullCell) {
+      only_wholes = false;
+      continue;
+    }
+    const Loaded& loaded = slots_[CellSlot(window.whole[view])];
+    const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
+    if (timeline < 0) continue;
+    const Whole whole{loaded.chunk.get(), timeline, CellRow(window.whole[view]) + begin};
+    const int64_t* const times = whole.chunk->times(timeline) + whole.row;
+    if (std::find(seen.begin(), seen.end(), times) != seen.end()) continue;
+    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const int64_t* known) {
+      return std::memcmp(known, times, static_cast<size_t>(n) * sizeof(int64_t)) == 0;
+    });
+    if (is_new) wholes.push_back(whole);
+    seen.push_back(times);
+  }
+  if (only_wholes && wholes.size() == 1) {
+    const auto times = wholes[0].chunk->time_array(wholes[0].timeline);
+    if (times->type()->Equals(*type)) return times->Slice(wholes[0].row, n);
+  }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
   auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
   constexpr int64_t kNone = std::numeric_limits<int64_t>::min();  // no legal time
   std::fill(out, out + n, kNone);
+  for (const Whole& whole : wholes) {
+    const int64_t* const times = whole.chunk->times(whole.timeline) + whole.row;
+    for (int64_t i = 0; i < n; ++i) out[i] = std::max(out[i], times[i]);
+  }
   for (size_t view = 0; view < window.cells.size(); ++view) {
-    if (!window.is_known(view)) continue;
-    if (window.whole[view] != kNullCell) {
-      const Loaded& loaded = slots_[CellSlot(window.whole[view])];
-      const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
-      if (timeline < 0) continue;
-      const int64_t* const times = loaded.chunk->times(timeline) + CellRow(window.whole[view]) + begin;
-      for (int64_t i = 0; i < n; ++i) out[i] = std::max(out[i], times[i]);
-      continue;
-    }
+    if (!window.is_known(view) || window.whole[view] != kNullCell) continue;
     const CellRef* const from = window.cells[view].data() + begin;
     for (int64_t i = 0; i < n;) {
       if (from[i] == kNullCell) {
