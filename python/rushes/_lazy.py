@@ -105,28 +105,34 @@ class Query:
             memory_budget=self._memory_budget,
             limit=limit,
         )
-        reader = pa.RecordBatchReader.from_stream(scan)
-        relabel = not reader.schema.equals(projected, check_metadata=True)
         progress = None
         if self.shows_progress and _is_terminal():
             progress = _ScanProgress(self._segments)
         try:
-            while True:
-                try:
-                    batch = reader.read_next_batch()
-                except StopIteration:
-                    return
-                except BaseException:
-                    scan.raise_for_status()
-                    raise
-                if relabel and projected.names:
-                    batch = pa.RecordBatch.from_arrays(batch.columns, schema=projected)
+            for batch in read_scan(scan, projected):
                 if progress is not None:
                     progress.add(batch)
                 yield batch
         finally:
             if progress is not None:
                 progress.close()
+
+
+def read_scan(scan: _core.Scan, projected: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The batches of a scan with this schema; what went wrong is raised as the scan itself says it."""
+    reader = pa.RecordBatchReader.from_stream(scan)
+    relabel = not reader.schema.equals(projected, check_metadata=True)
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except BaseException:
+            scan.raise_for_status()
+            raise
+        if relabel and projected.names:
+            batch = pa.RecordBatch.from_arrays(batch.columns, schema=projected)
+        yield batch
 
 
 class _ScanProgress:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
-from rushes._lazy import LazyDataset, Query, ScanStatistics, _filter_bytes
+from rushes._lazy import LazyDataset, Query, ScanStatistics, _filter_bytes, read_scan
 
 from ._entry import DatasetEntry, Entry
 from ._ids import EntryId
@@ -178,23 +178,7 @@ class _TableQuery(Query):
             filter=None if filter is None else _filter_bytes(filter),
             sql_filter_semantics=sql,
         )
-        try:
-            reader = pa.RecordBatchReader.from_stream(scan)
-        except NotFoundError as error:
-            if str(error).startswith("Column"):  # one that the filter names
-                raise ValueError(str(error)) from None
-            raise
-        relabel = not reader.schema.equals(projected, check_metadata=True)
-        while True:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
-            except BaseException:
-                scan.raise_for_status()
-                raise
-            if relabel and projected.names:
-                batch = pa.RecordBatch.from_arrays(batch.columns, schema=projected)
+        for batch in read_scan(scan, projected):
             if limit is not None:
                 batch = batch.slice(0, limit)
                 limit -= batch.num_rows

@@ -267,7 +267,7 @@ bool SegmentScan::HoldsNeeded(uint32_t chunk) const {
   });
 }
 
-// Whether a component of a chunk that was fetched in part has values: its column may be a stand-in.
+// Whether a component may have values in a chunk. In one that was fetched in part its column may be a stand-in.
 bool SegmentScan::IsLogged(uint32_t chunk, std::string_view component) const {
   const auto components = plan_->source->ComponentsOf(*segment_, chunk);
   return !components ||
@@ -413,13 +413,9 @@ void SegmentScan::KeepWhereNotNull() {
     for (const uint32_t chunk : pending_) {
       const ChunkInfo& info = segment_->chunks[chunk];
       const EntityPath& entity = segment_->entities[info.entity];
-      const auto components = plan.source->ComponentsOf(*segment_, chunk);
-      const auto holds = [&](std::string_view name) {
-        return !components || std::any_of(components->begin(), components->end(), [&](const auto& known) { return known.name == name; });
-      };
       const auto needs = plan.needs.find(entity);
-      const bool may_clear = needs != plan.needs.end() && needs->second.has_clears && holds(kClearComponent);
-      if (may_clear || (entity == view.entity && holds(view.descriptor.component))) spans.emplace_back(info.start, info.end);
+      const bool may_clear = needs != plan.needs.end() && needs->second.has_clears && IsLogged(chunk, kClearComponent);
+      if (may_clear || (entity == view.entity && IsLogged(chunk, view.descriptor.component))) spans.emplace_back(info.start, info.end);
     }
     std::sort(spans.begin(), spans.end());
     // Joined, so that both ends ascend.
@@ -668,7 +664,7 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
   // the rest is merged pairwise.
   struct TimeRun {
     std::span<const int64_t> times;
-    std::vector<uint32_t> slots;  // of chunks whose rows these are, one by one
+    std::vector<uint32_t> slots;              // of chunks whose rows these are, one by one
     std::vector<const int64_t*> places = {};  // where else the same times were seen
   };
   std::vector<TimeRun> runs;
