@@ -11,8 +11,20 @@
 namespace rushes {
 namespace {
 
-// A chunk's locator: layer and position in the layer's index.
-uint64_t Locator(const SelectedChunk& chunk) { return (uint64_t{chunk.layer} << 32) | chunk.chunk; }
+// Where a ChunkInfo's chunk is, as its locator: the layer, and the position in the layer's index, or among its groups.
+struct Place {
+  static constexpr uint64_t kGroup = uint64_t{1} << 63;
+
+  explicit Place(uint64_t locator)
+      : layer(static_cast<uint32_t>((locator & ~kGroup) >> 32)), position(static_cast<uint32_t>(locator)), is_group(locator & kGroup) {}
+  static uint64_t Locator(uint32_t layer, uint32_t position, bool is_group = false) {
+    return (is_group ? kGroup : 0) | uint64_t{layer} << 32 | position;
+  }
+
+  uint32_t layer;
+  uint32_t position;
+  bool is_group;
+};
 
 SegmentSelection ToSegmentSelection(const ChunkSelection& selection) {
   SegmentSelection out;
@@ -80,7 +92,7 @@ class LocalChunkSource final : public ChunkSource {
         if (it == content->segments().end()) continue;
         segment_selection.samples = samples;
         std::sort(segment_selection.samples.begin(), segment_selection.samples.end());
-        found.push_back(FindInSegment(it->second, segment_selection));
+        found.push_back(FindInSegment(it->second, segment_selection, selection.may_join));
       }
       return found;
     }
@@ -89,50 +101,74 @@ class LocalChunkSource final : public ChunkSource {
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     for (const std::string& id : ids) {
       const auto it = content->segments().find(id);
-      if (it != content->segments().end()) found.push_back(FindInSegment(it->second, segment_selection));
+      if (it != content->segments().end()) found.push_back(FindInSegment(it->second, segment_selection, selection.may_join));
     }
     return found;
   }
 
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override {
-    const uint64_t locator = segment.chunks[chunk].locator;
-    const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
-    const SegmentIndex& index = *layers[locator >> 32]->store->index();
-    const auto position = static_cast<uint32_t>(locator);
+    const Place place(segment.chunks[chunk].locator);
+    const RecordingStore& store = *static_cast<const Segment*>(segment.state.get())->layers[place.layer]->store;
+    const SegmentIndex& index = *store.index();
+    // The members of a group have the same components.
+    const std::span<const uint32_t> chunks = place.is_group ? store.groups().Members(place.position) : std::span(&place.position, 1);
     std::vector<ChunkComponent> out;
-    for (const SegmentIndex::Column& column : index.ColumnsOf(index.entity(position))) {
+    for (const SegmentIndex::Column& column : index.ColumnsOf(index.entity(chunks[0]))) {
       const auto entries = index.Entries(column);
-      const auto entry = std::lower_bound(entries.begin(), entries.end(), position,
-                                          [](const SegmentIndex::ColumnEntry& a, uint32_t b) { return a.chunk < b; });
-      if (entry != entries.end() && entry->chunk == position)
-        out.push_back({index.components()[column.component].component, entry->num_rows});
+      auto entry = std::lower_bound(entries.begin(), entries.end(), chunks[0],
+                                    [](const SegmentIndex::ColumnEntry& a, uint32_t b) { return a.chunk < b; });
+      if (entry == entries.end() || entry->chunk != chunks[0]) continue;
+      int64_t rows = 0;
+      size_t known = 0;
+      for (; entry != entries.end() && known < chunks.size(); ++entry) {
+        if (entry->chunk != chunks[known]) continue;
+        rows = entry->num_rows < 0 || rows < 0 ? -1 : rows + entry->num_rows;
+        ++known;
+      }
+      out.push_back({index.components()[column.component].component, rows});
     }
     return out;
   }
 
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                   std::span<const ComponentList> values) override {
+  arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                       std::span<const ComponentList> values) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
     const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
-    // Almost always one layer: then the reads of the store come in the order asked for.
-    std::vector<std::vector<uint32_t>> wanted(layers.size()), places(layers.size());
-    std::vector<std::vector<ComponentList>> wanted_values(layers.size());
+    // Per layer, almost always one: its chunks and groups, and whose requests they are.
+    struct Wanted {
+      std::vector<uint32_t> chunks, chunk_requests, groups, group_requests;
+      std::vector<ComponentList> values;
+    };
+    std::vector<Wanted> wanted(layers.size());
     for (uint32_t i = 0; i < chunks.size(); ++i) {
-      const uint64_t locator = segment.chunks[chunks[i]].locator;
-      wanted[locator >> 32].push_back(static_cast<uint32_t>(locator));
-      places[locator >> 32].push_back(i);
-      if (!values.empty()) wanted_values[locator >> 32].push_back(values[i]);
+      const Place place(segment.chunks[chunks[i]].locator);
+      Wanted& layer = wanted[place.layer];
+      (place.is_group ? layer.groups : layer.chunks).push_back(place.position);
+      (place.is_group ? layer.group_requests : layer.chunk_requests).push_back(i);
+      if (!values.empty() && !place.is_group) layer.values.push_back(values[i]);
     }
-    std::vector<ChunkPtr> out(chunks.size());
+    std::vector<FetchedChunk> out;
+    out.reserve(chunks.size());
     for (size_t l = 0; l < layers.size(); ++l) {
-      if (wanted[l].empty()) continue;
-      auto read = layers[l]->store->ReadChunks(wanted[l], wanted_values[l], &shared_->cache);
-      if (!read.ok()) {
-        return read.status().WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name,
-                                         "\": ", read.status().message());
+      const RecordingStore& store = *layers[l]->store;
+      const auto in_layer = [&](const arrow::Status& status) {
+        return status.WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name, "\": ", status.message());
+      };
+      if (!wanted[l].chunks.empty()) {
+        auto read = store.ReadChunks(wanted[l].chunks, wanted[l].values, &shared_->cache);
+        if (!read.ok()) return in_layer(read.status());
+        for (size_t i = 0; i < read->size(); ++i) out.push_back({std::move((*read)[i]), wanted[l].chunk_requests[i]});
       }
-      for (size_t i = 0; i < read->size(); ++i) out[places[l][i]] = std::move((*read)[i]);
+      if (!wanted[l].groups.empty()) {
+        auto read = store.ReadGroups(wanted[l].groups, &shared_->cache);
+        if (!read.ok()) return in_layer(read.status());
+        for (size_t i = 0; i < read->size(); ++i) {
+          for (ChunkPtr& chunk : (*read)[i]) out.push_back({std::move(chunk), wanted[l].group_requests[i]});
+        }
+      }
     }
+    const auto is_before = [](const FetchedChunk& a, const FetchedChunk& b) { return a.request < b.request; };
+    if (!std::is_sorted(out.begin(), out.end(), is_before)) std::stable_sort(out.begin(), out.end(), is_before);
     return out;
   }
 
@@ -143,7 +179,7 @@ class LocalChunkSource final : public ChunkSource {
     return entry->content;
   }
 
-  static SegmentChunks FindInSegment(const SegmentPtr& segment, const SegmentSelection& selection) {
+  static SegmentChunks FindInSegment(const SegmentPtr& segment, const SegmentSelection& selection, bool may_join) {
     SegmentChunks out;
     out.segment_id = segment->id;
     out.schema = segment->schema;
@@ -171,24 +207,53 @@ class LocalChunkSource final : public ChunkSource {
     }
 
     const std::vector<SelectedChunk> selected = SelectChunks(indexes, selection);
+    // Groups of which every member was selected are found whole: where the first member is, the others are left out.
+    std::vector<const ChunkGroups*> groups_of(indexes.size(), nullptr);  // null: none
+    std::vector<std::vector<uint32_t>> members_left(indexes.size());
+    for (size_t l = 0; may_join && l < indexes.size(); ++l) {
+      const ChunkGroups& groups = segment->layers[l]->store->groups();
+      if (groups.size() == 0) continue;
+      groups_of[l] = &groups;
+      members_left[l].resize(groups.size());
+      for (uint32_t g = 0; g < groups.size(); ++g) {
+        members_left[l][g] = groups.IsDissolved(g) ? ChunkGroups::kNone : static_cast<uint32_t>(groups.Members(g).size());
+      }
+    }
+    for (const SelectedChunk& chunk : selected) {
+      if (groups_of[chunk.layer] == nullptr) continue;
+      const uint32_t group = groups_of[chunk.layer]->GroupOf(chunk.chunk);
+      if (group != ChunkGroups::kNone) --members_left[chunk.layer][group];
+    }
     out.chunks.reserve(selected.size());
     for (const SelectedChunk& chunk : selected) {
       const SegmentIndex& index = *indexes[chunk.layer];
+      const int timeline = timeline_of[chunk.layer];
       ChunkInfo info;
+      info.locator = Place::Locator(chunk.layer, chunk.chunk);
+      std::span<const uint32_t> members(&chunk.chunk, 1);
+      if (const ChunkGroups* const groups = groups_of[chunk.layer]; groups != nullptr) {
+        const uint32_t group = groups->GroupOf(chunk.chunk);
+        if (group != ChunkGroups::kNone && members_left[chunk.layer][group] == 0) {
+          members = groups->Members(group);
+          if (members[0] != chunk.chunk) continue;
+          info.locator = Place::Locator(chunk.layer, group, /*is_group=*/true);
+          info.num_chunks = static_cast<uint32_t>(members.size());
+        }
+      }
       info.id = index.id(chunk.chunk);
       const uint32_t entity = index.entity(chunk.chunk);
       info.entity = indexes.size() == 1 ? entity : entity_of[chunk.layer][entity];
       info.is_static = index.is_static(chunk.chunk);
-      if (const int timeline = timeline_of[chunk.layer]; timeline >= 0) {
-        if (const auto span = index.Span(chunk.chunk, timeline)) {
-          info.has_timeline = true;
-          info.start = span->start;
-          info.end = span->end;
-        }
+      info.num_rows = 0;
+      for (const uint32_t member : members) {
+        info.num_rows += index.num_rows(member);
+        info.byte_size += static_cast<int64_t>(index.place(member).size_uncompressed);
+        const auto span = timeline >= 0 ? index.Span(member, timeline) : std::nullopt;
+        if (!span) continue;
+        info.start = info.has_timeline ? std::min(info.start, span->start) : span->start;
+        info.end = info.has_timeline ? std::max(info.end, span->end) : span->end;
+        info.has_timeline = true;
       }
-      info.num_rows = index.num_rows(chunk.chunk);
-      info.byte_size = static_cast<int64_t>(index.place(chunk.chunk).size_uncompressed);
-      info.locator = Locator(chunk);
       out.chunks.push_back(info);
     }
     return out;

@@ -60,16 +60,6 @@ arrow::Result<ChunkId> ParseChunkId(const std::shared_ptr<const arrow::KeyValueM
   return *id;
 }
 
-// Length of the encapsulated message at the start of `bytes`: marker, size, flatbuffer. 0 if there is none.
-size_t MessageLength(std::string_view bytes) {
-  if (bytes.size() < 8) return 0;
-  uint32_t marker, length;
-  std::memcpy(&marker, bytes.data(), 4);
-  std::memcpy(&length, bytes.data() + 4, 4);
-  if (marker != 0xFFFFFFFFu || length == 0 || length > bytes.size() - 8) return 0;
-  return 8 + static_cast<size_t>(length);
-}
-
 const arrow::ipc::IpcReadOptions& ReadOptions() {
   static const arrow::ipc::IpcReadOptions kOptions = [] {
     auto options = arrow::ipc::IpcReadOptions::Defaults();
@@ -123,11 +113,12 @@ struct ChunkDecoder::Impl {
   struct Known {
     std::shared_ptr<const Entry> entry;
     ChunkId id;
+    int64_t id_digits = -1;  // where its digits are, if that is plain to see
   };
   arrow::Result<Known> Identify(std::string_view schema_message) {
     if (const auto position = FindChunkId(schema_message)) {
       ARROW_ASSIGN_OR_RAISE(auto entry, Lookup(schema_message, position->offset));
-      return Known{std::move(entry), position->id};
+      return Known{std::move(entry), position->id, static_cast<int64_t>(position->offset)};
     }
     ARROW_ASSIGN_OR_RAISE(auto entry, ReadSchema(schema_message));
     ARROW_ASSIGN_OR_RAISE(const ChunkId id, ParseChunkId(entry->raw->metadata()));
@@ -164,7 +155,7 @@ ChunkDecoder& ChunkDecoder::Default() {
 arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payload) {
   const DecodeBudget budget(payload ? payload->size() : 0);
   const std::string_view bytes(*payload);
-  const size_t schema_length = MessageLength(bytes);
+  const size_t schema_length = IpcMessageLength(bytes);
   if (schema_length == 0) return arrow::Status::Invalid("a chunk's payload does not begin with an Arrow schema message");
   ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(bytes.substr(0, schema_length)));
   const std::shared_ptr<const Impl::Entry>& entry = known.entry;
@@ -195,14 +186,21 @@ arrow::Result<ChunkPtr> ChunkDecoder::Decode(std::shared_ptr<arrow::Buffer> payl
   return ChunkFromRecordBatch(batch->ReplaceSchemaMetadata(metadata));
 }
 
+arrow::Result<ChunkDecoder::Head> ChunkDecoder::ReadHead(std::string_view payload) {
+  const size_t length = IpcMessageLength(payload);
+  if (length == 0) return arrow::Status::Invalid("a chunk's payload does not begin with an Arrow schema message");
+  ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(payload.substr(0, length)));
+  return Head{known.entry->has_dictionaries ? nullptr : known.entry->schema, known.id, length, known.id_digits};
+}
+
 arrow::Result<ChunkDecoder::PartSize> ChunkDecoder::MeasurePart(std::string_view start, const std::vector<std::string>& components) {
   using Kind = PartSize::Kind;
-  const size_t schema_length = MessageLength(start);
+  const size_t schema_length = IpcMessageLength(start);
   if (schema_length == 0) return PartSize{Kind::kMore};
   ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(start.substr(0, schema_length)));
   if (known.entry->schema == nullptr || known.entry->has_dictionaries) return PartSize{Kind::kWhole};
   const std::string_view message = start.substr(schema_length);
-  if (MessageLength(message) == 0) return PartSize{Kind::kMore};
+  if (IpcMessageLength(message) == 0) return PartSize{Kind::kMore};
   const auto layout = IpcBatchLayout::Parse(message);
   if (!layout) return PartSize{Kind::kWhole};
   const std::vector<int> fields = FieldsOfPart(*known.entry->schema, components);
@@ -222,8 +220,8 @@ arrow::Result<ChunkDecoder::PartSize> ChunkDecoder::MeasurePart(std::string_view
 
 arrow::Result<ChunkPtr> ChunkDecoder::DecodePart(const std::shared_ptr<arrow::Buffer>& start, const std::vector<std::string>& components) {
   const std::string_view bytes(*start);
-  const size_t schema_length = MessageLength(bytes);
-  const size_t batch_length = MessageLength(bytes.substr(schema_length));
+  const size_t schema_length = IpcMessageLength(bytes);
+  const size_t batch_length = IpcMessageLength(bytes.substr(schema_length));
   if (schema_length == 0 || batch_length == 0) return arrow::Status::Invalid("a chunk's payload lacks a schema or a record batch");
   ARROW_ASSIGN_OR_RAISE(const auto known, impl_->Identify(bytes.substr(0, schema_length)));
   const auto& schema = known.entry->schema;

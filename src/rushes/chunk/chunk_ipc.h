@@ -25,6 +25,15 @@ class ChunkDecoder {
   // `payload` must be uncompressed IPC; the chunk refers to it, without a copy. Invalid says what is wrong; never reads out of bounds.
   arrow::Result<ChunkPtr> Decode(std::shared_ptr<arrow::Buffer> payload);
 
+  // What the schema message at the start of a payload says.
+  struct Head {
+    std::shared_ptr<const ChunkSchema> schema;  // null: the chunk must be migrated, or has dictionaries
+    ChunkId id;
+    size_t length = 0;       // bytes of the message
+    int64_t id_digits = -1;  // where the 32 digits of the id are in it; -1: not plain to see
+  };
+  arrow::Result<Head> ReadHead(std::string_view payload);
+
   // Decodes row ids, times and the values of some components only, from the first bytes of a payload.
   //
   // How many bytes that takes: `start` are its first ones. `kMore`: they do not hold its metadata. `kWhole`: it can only be decoded whole

@@ -47,39 +47,53 @@ class Flatbuffer {
 
 }  // namespace
 
-std::optional<IpcBatchLayout> IpcBatchLayout::Parse(std::string_view message) {
+bool IpcBatchLayout::Read(std::string_view message) {
   constexpr int64_t kPrefix = 8;  // marker and size
-  if (message.size() < kPrefix) return std::nullopt;
+  if (message.size() < kPrefix) return false;
   uint32_t marker, length;
   std::memcpy(&marker, message.data(), 4);
   std::memcpy(&length, message.data() + 4, 4);
-  if (marker != 0xFFFFFFFFu || length < 8 || length > message.size() - kPrefix) return std::nullopt;
+  if (marker != 0xFFFFFFFFu || length < 8 || length > message.size() - kPrefix) return false;
   Flatbuffer buffer(message.substr(kPrefix, length));
 
   // table Message { version, header_type, header, bodyLength, ... }
   const int64_t root = buffer.Follow(0);
   const int64_t kind = buffer.Field(root, 1), header = buffer.Field(root, 2), body = buffer.Field(root, 3);
-  if (!buffer.ok() || kind == 0 || header == 0 || buffer.Read<uint8_t>(kind) != kRecordBatchHeader) return std::nullopt;
-  IpcBatchLayout out;
-  out.metadata_length = kPrefix + length;
-  out.body_length = body == 0 ? 0 : buffer.Read<int64_t>(body);
+  if (!buffer.ok() || kind == 0 || header == 0 || buffer.Read<uint8_t>(kind) != kRecordBatchHeader) return false;
+  metadata_length = kPrefix + length;
+  body_length = body == 0 ? 0 : buffer.Read<int64_t>(body);
   // table RecordBatch { length, nodes, buffers, compression, ... }
   const int64_t batch = buffer.Follow(header);
-  const int64_t rows = buffer.Field(batch, 0), buffers = buffer.Field(batch, 2);
-  out.num_rows = rows == 0 ? 0 : buffer.Read<int64_t>(rows);
-  if (buffer.Field(batch, 3) != 0 || buffers == 0 || out.num_rows < 0 || out.body_length < 0) return std::nullopt;
-  const int64_t vector = buffer.Follow(buffers);
+  const int64_t rows = buffer.Field(batch, 0), places = buffer.Field(batch, 2);
+  num_rows = rows == 0 ? 0 : buffer.Read<int64_t>(rows);
+  if (buffer.Field(batch, 3) != 0 || places == 0 || num_rows < 0 || body_length < 0) return false;
+  const int64_t vector = buffer.Follow(places);
   const uint32_t count = buffer.Read<uint32_t>(vector);
-  if (!buffer.ok() || count > length / 16) return std::nullopt;
-  out.buffers.resize(count);
+  if (!buffer.ok() || count > length / 16) return false;
+  buffers.resize(count);
   for (uint32_t i = 0; i < count; ++i) {
-    Buffer& at = out.buffers[i];
+    Buffer& at = buffers[i];
     at.offset = buffer.Read<int64_t>(vector + 4 + 16 * static_cast<int64_t>(i));
     at.length = buffer.Read<int64_t>(vector + 12 + 16 * static_cast<int64_t>(i));
-    if (at.offset < 0 || at.length < 0 || at.offset > out.body_length || at.length > out.body_length - at.offset) return std::nullopt;
+    if (at.offset < 0 || at.length < 0 || at.offset > body_length || at.length > body_length - at.offset) return false;
   }
-  if (!buffer.ok()) return std::nullopt;
-  return out;
+  if (!buffer.ok()) return false;
+  return true;
+}
+
+std::optional<IpcBatchLayout> IpcBatchLayout::Parse(std::string_view message) {
+  IpcBatchLayout layout;
+  if (!layout.Read(message)) return std::nullopt;
+  return layout;
+}
+
+size_t IpcMessageLength(std::string_view bytes) {
+  if (bytes.size() < 8) return 0;
+  uint32_t marker, length;
+  std::memcpy(&marker, bytes.data(), 4);
+  std::memcpy(&length, bytes.data() + 4, 4);
+  if (marker != 0xFFFFFFFFu || length == 0 || length > bytes.size() - 8) return 0;
+  return 8 + static_cast<size_t>(length);
 }
 
 std::optional<int> CountIpcBuffers(const arrow::DataType& type) {

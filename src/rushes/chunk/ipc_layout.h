@@ -25,7 +25,12 @@ struct IpcBatchLayout {
   // Reads it from the first bytes of a message, which must hold its metadata. nullopt if they do not, or if it is anything but a plain
   // record batch: dictionaries, compressed buffers, sizes that cannot be.
   static std::optional<IpcBatchLayout> Parse(std::string_view message);
+  // The same into this layout, whose memory is used again. False where Parse gives nothing; the layout is worth nothing then.
+  bool Read(std::string_view message);
 };
+
+// Bytes of the encapsulated message at the start of `bytes` without its body: marker, size, flatbuffer. 0 if there is none.
+size_t IpcMessageLength(std::string_view bytes);
 
 // Buffers that a field of the type has in a record batch; nullopt if that depends on the data.
 std::optional<int> CountIpcBuffers(const arrow::DataType& type);

@@ -85,8 +85,8 @@ class RemoteChunkSource : public ChunkSource {
 
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
   // Chunks travel whole.
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                   std::span<const ComponentList> values) override;
+  arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                       std::span<const ComponentList> values) override;
 
  private:
   // Bytes are signed 64-bit integers in all three time types.
@@ -267,8 +267,8 @@ arrow::Result<std::vector<SegmentChunks>> RemoteChunkSource::FindChunks(const Ch
   return out;
 }
 
-arrow::Result<std::vector<ChunkPtr>> RemoteChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                                    std::span<const ComponentList>) {
+arrow::Result<std::vector<FetchedChunk>> RemoteChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                                        std::span<const ComponentList>) {
   std::unordered_map<ChunkId, ChunkPtr> arrived;
   std::vector<uint32_t> group;
   uint64_t bytes = 0;
@@ -289,9 +289,9 @@ arrow::Result<std::vector<ChunkPtr>> RemoteChunkSource::FetchChunks(const Segmen
     bytes += size;
   }
   ARROW_RETURN_NOT_OK(flush());
-  std::vector<ChunkPtr> out;
+  std::vector<FetchedChunk> out;
   out.reserve(chunks.size());
-  for (const uint32_t chunk : chunks) out.push_back(arrived.at(segment.chunks[chunk].id));
+  for (uint32_t i = 0; i < chunks.size(); ++i) out.push_back({arrived.at(segment.chunks[chunks[i]].id), i});
   return out;
 }
 

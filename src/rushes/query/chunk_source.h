@@ -38,6 +38,8 @@ struct ChunkSelection {
   // Also the chunks that may hold, per component, the latest value at or before `start` or each sample.
   bool latest_at = false;
   std::map<std::string, std::vector<int64_t>> samples;
+  // A source may let one ChunkInfo stand for several small chunks, which it reads together.
+  bool may_join = false;
 };
 
 // One chunk that was found, before it is fetched.
@@ -51,6 +53,7 @@ struct ChunkInfo {
   int64_t num_rows = -1;      // -1: not known
   int64_t byte_size = 0;      // decoded size, estimated
   uint64_t locator = 0;       // meaning private to the source
+  uint32_t num_chunks = 1;    // how many it stands for; then `id` is that of the first, and the rest is said of all together
 };
 
 // The chunks of one segment that a selection found. Order of `chunks` is unspecified; ids are unique.
@@ -62,6 +65,12 @@ struct SegmentChunks {
   std::vector<ChunkInfo> chunks;
   // Private state of the source that the locators refer to.
   std::shared_ptr<const void> state;
+};
+
+// A chunk that was fetched.
+struct FetchedChunk {
+  ChunkPtr chunk;
+  uint32_t request = 0;  // position in the list of chunks that were asked for
 };
 
 // A component of a chunk that was found. The name lives as long as the SegmentChunks.
@@ -98,11 +107,12 @@ class ChunkSource {
   // What is known of a chunk's components before it is fetched: all that have a value in it. nullopt: nothing is known. Cheap.
   virtual std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) { return std::nullopt; }
 
-  // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order. `values`, one per chunk or empty, says which
+  // Reads and decodes `chunks` (positions in `segment.chunks`); the result is in their order, one chunk for each, or several for one that
+  // stands for several. `values`, one per chunk or empty, says which
   // components' values are needed (null: all); a source may leave the others out (ComponentList), or not. Blocking.
-  virtual arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                           std::span<const ComponentList> values) = 0;
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
+  virtual arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                               std::span<const ComponentList> values) = 0;
+  arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
     return FetchChunks(segment, chunks, {});
   }
 };

@@ -204,6 +204,7 @@ class ScanReader final : public arrow::RecordBatchReader {
       ChunkSelection selection;
       selection.segments = ids;
       selection.entities = plan_->entities;
+      selection.may_join = plan_->may_join_chunks();
       if (plan_->only_needed_make_rows) {
         for (const EntityPath& entity : *selection.entities) selection.components.push_back(plan_->needs.at(entity).values);
       }
@@ -236,7 +237,9 @@ class ScanReader final : public arrow::RecordBatchReader {
       ARROW_ASSIGN_OR_RAISE(auto found, plan_->source->FindChunks(selection));
       if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
         statistics->segments += static_cast<int64_t>(found.size());
-        for (const SegmentChunks& segment : found) statistics->chunks_found += static_cast<int64_t>(segment.chunks.size());
+        for (const SegmentChunks& segment : found) {
+          for (const ChunkInfo& chunk : segment.chunks) statistics->chunks_found += chunk.num_chunks;
+        }
       }
       for (SegmentChunks& segment : found) found_.push_back(std::move(segment));
     }

@@ -70,6 +70,9 @@ struct ScanPlan {
   // Whether to fetch what comes after the rows at work: not for a few rows.
   bool reads_ahead() const { return options.limit < 0 || options.limit > kFewRows; }
   static constexpr int64_t kFewRows = 8192;
+  // Whether small chunks may be read by the group: not for a few rows, nor where every byte counts.
+  bool may_join_chunks() const { return reads_ahead() && options.memory_budget >= kTightBudget; }
+  static constexpr int64_t kTightBudget = int64_t{64} << 20;
 
   static arrow::Result<std::shared_ptr<const ScanPlan>> Make(std::shared_ptr<ChunkSource> source, const Query& query,
                                                              std::shared_ptr<const DatasetSchema> dataset_schema,

@@ -81,10 +81,11 @@ std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<u
     groups.back().push_back(chunk);
     filled += segment_->chunks[chunk].byte_size;
   }
-  fetch->results = std::make_shared<std::vector<std::vector<ChunkPtr>>>(groups.size());
+  fetch->results = std::make_shared<std::vector<std::vector<FetchedChunk>>>(groups.size());
   std::vector<WorkSet::Piece> work;
   for (size_t g = 0; g < groups.size(); ++g) {
     std::vector<ComponentList> values;
+    fetch->piece_begin.push_back(static_cast<uint32_t>(fetch->is_part.size()));
     for (const uint32_t chunk : groups[g]) {
       values.push_back(NeededValues(chunk));
       fetch->is_part.push_back(values.back() != nullptr);
@@ -101,26 +102,35 @@ std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<u
 void SegmentScan::CountFetch(const PendingFetch& fetch) const {
   ScanStatistics* const statistics = plan_->options.statistics.get();
   if (statistics == nullptr) return;
-  statistics->chunks_fetched += static_cast<int64_t>(fetch.chunks.size());
+  for (const uint32_t chunk : fetch.chunks) statistics->chunks_fetched += segment_->chunks[chunk].num_chunks;
   statistics->chunks_in_part += std::count(fetch.is_part.begin(), fetch.is_part.end(), 1);
 }
 
-arrow::Result<std::vector<ChunkPtr>> SegmentScan::FinishFetch(PendingFetch* fetch) const {
-  std::vector<ChunkPtr> out;
+arrow::Result<std::vector<FetchedChunk>> SegmentScan::FinishFetch(PendingFetch* fetch) const {
+  std::vector<FetchedChunk> out;
   if (fetch->work == nullptr) {
     ARROW_ASSIGN_OR_RAISE(out, plan_->source->FetchChunks(*segment_, fetch->chunks, fetch->values));
   } else {
     ARROW_RETURN_NOT_OK(fetch->work->Wait());
-    for (auto& group : *fetch->results) std::move(group.begin(), group.end(), std::back_inserter(out));
+    for (size_t piece = 0; piece < fetch->results->size(); ++piece) {
+      for (FetchedChunk& fetched : (*fetch->results)[piece]) {
+        fetched.request += fetch->piece_begin[piece];
+        out.push_back(std::move(fetched));
+      }
+    }
   }
-  const auto missing = static_cast<size_t>(std::count(out.begin(), out.end(), nullptr));
-  if (out.size() != fetch->chunks.size() || missing > 0) {
-    return arrow::Status::IOError("segment ", segment_->segment_id, " under-delivered: ", out.size() - missing, "/", fetch->chunks.size(),
+  size_t arrived = 0;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (out[i].chunk == nullptr) continue;
+    arrived += i == 0 || out[i].request != out[i - 1].request;
+    bytes += out[i].chunk->byte_size();
+  }
+  if (arrived != fetch->chunks.size()) {
+    return arrow::Status::IOError("segment ", segment_->segment_id, " under-delivered: ", arrived, "/", fetch->chunks.size(),
                                   " announced chunks arrived");
   }
-  if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
-    for (const ChunkPtr& chunk : out) statistics->bytes_fetched += chunk->byte_size();
-  }
+  if (plan_->options.statistics != nullptr) plan_->options.statistics->bytes_fetched += bytes;
   return out;
 }
 
@@ -147,7 +157,7 @@ bool SegmentScan::IsLogged(uint32_t chunk, std::string_view component) const {
 ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
   const ScanPlan& plan = *plan_;
   const ChunkInfo& info = segment_->chunks[chunk];
-  if (info.byte_size < plan.options.min_partial_bytes || info.num_rows <= 0) return nullptr;
+  if (info.byte_size < plan.options.min_partial_bytes || info.num_rows <= 0 || info.num_chunks > 1) return nullptr;
   const EntityPath& entity = segment_->entities[info.entity];
   const auto needs = plan.needs.find(entity);
   const auto view = plan.view_index.find(entity);
@@ -267,8 +277,9 @@ arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
   ARROW_ASSIGN_OR_RAISE(const auto fetched, FinishFetch(fetch.get()));
   ARROW_RETURN_NOT_OK(FindStaticCells(*fetch, fetched));
   // A chunk without rows or components is no data.
-  return has_data || std::any_of(fetched.begin(), fetched.end(),
-                                 [](const ChunkPtr& chunk) { return chunk->num_rows() > 0 && !chunk->schema().columns().empty(); });
+  return has_data || std::any_of(fetched.begin(), fetched.end(), [](const FetchedChunk& fetched) {
+           return fetched.chunk->num_rows() > 0 && !fetched.chunk->schema().columns().empty();
+         });
 }
 
 // Where the filter wants a value in some column, chunks that do not overlap any that may hold one make no rows.
@@ -305,20 +316,19 @@ void SegmentScan::KeepWhereNotNull() {
 }
 
 // Per column in view, the static value of the greatest row id.
-arrow::Status SegmentScan::FindStaticCells(const PendingFetch& fetch, const std::vector<ChunkPtr>& chunks) {
+arrow::Status SegmentScan::FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks) {
   struct Winner {
     ChunkPtr chunk;
     int64_t row;
   };
   std::vector<std::optional<Winner>> winners(columns_.size());
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    const ChunkPtr& chunk = chunks[i];
+  for (const auto& [chunk, request] : chunks) {
     const auto entity = plan_->view_index.find(chunk->entity());
     if (entity == plan_->view_index.end()) continue;
     for (size_t c = 0; c < chunk->schema().columns().size(); ++c) {
       const std::string& component = chunk->schema().columns()[c].descriptor.component;
       const auto view = entity->second.find(component);
-      if (view == entity->second.end() || (fetch.is_part[i] && !IsLogged(fetch.chunks[i], component))) continue;
+      if (view == entity->second.end() || (fetch.is_part[request] && !IsLogged(fetch.chunks[request], component))) continue;
       auto& winner = winners[static_cast<size_t>(view->second)];
       const auto& cells = *chunk->column(static_cast<int>(c));
       for (int64_t row = chunk->num_rows() - 1; row >= 0; --row) {
@@ -497,8 +507,8 @@ arrow::Status SegmentScan::LoadGroup() {
     fetch = StartFetch(std::move(group));
   }
   ARROW_ASSIGN_OR_RAISE(auto chunks, FinishFetch(fetch.get()));
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    ARROW_RETURN_NOT_OK(AddTemporal(std::move(chunks[i]), fetch->is_part[i] ? std::optional(fetch->chunks[i]) : std::nullopt));
+  for (auto& [chunk, request] : chunks) {
+    ARROW_RETURN_NOT_OK(AddTemporal(std::move(chunk), fetch->is_part[request] ? std::optional(fetch->chunks[request]) : std::nullopt));
   }
   if (max_threads_ != 1 && plan_->reads_ahead() && next_pending_ < pending_.size() && active_bytes_ < plan_->options.memory_budget / 2) {
     ARROW_ASSIGN_OR_RAISE(auto group, NextGroup());

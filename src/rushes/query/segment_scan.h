@@ -51,12 +51,12 @@ class SegmentScan {
   ComponentList NeededValues(uint32_t chunk) const;
   std::unique_ptr<PendingFetch> StartFetch(std::vector<uint32_t> chunks) const;
   void CountFetch(const PendingFetch& fetch) const;
-  arrow::Result<std::vector<ChunkPtr>> FinishFetch(PendingFetch* fetch) const;
+  arrow::Result<std::vector<FetchedChunk>> FinishFetch(PendingFetch* fetch) const;
   arrow::Result<std::vector<uint32_t>> NextGroup();
   arrow::Status LoadGroup();
   arrow::Status AddTemporal(ChunkPtr chunk, std::optional<uint32_t> part);
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
-  arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<ChunkPtr>& chunks);
+  arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
   void CollectTimes(int64_t bound, std::vector<int64_t>* times);
   arrow::Status BeginGroup();

@@ -341,29 +341,50 @@ std::string EncodeManifest(const StoreId& store_id, std::string_view schema, std
   return footer.Finish();
 }
 
+namespace {
+
+arrow::Status CheckLz4Sizes(size_t size, uint64_t size_uncompressed) {
+  if (size_uncompressed > kMaxPayloadSize || size_uncompressed > kMaxLz4Ratio * size) {
+    return arrow::Status::Invalid("an LZ4 block of ", size, " bytes cannot hold the announced ", size_uncompressed, " bytes");
+  }
+  // LZ4 counts in int.
+  constexpr uint64_t kMaxInt = std::numeric_limits<int32_t>::max();
+  if (size_uncompressed > kMaxInt || size > kMaxInt) {
+    return arrow::Status::NotImplemented("LZ4 blocks of more than 2 GiB (", size_uncompressed, " bytes announced)");
+  }
+  return arrow::Status::OK();
+}
+
+// Bytes written to `out`, which has `size_uncompressed`.
+arrow::Result<int64_t> DecompressLz4(std::string_view block, uint64_t size_uncompressed, char* out) {
+  const int written = LZ4_decompress_safe(block.data(), out, static_cast<int>(block.size()), static_cast<int>(size_uncompressed));
+  if (written < 0) {
+    return arrow::Status::Invalid("broken LZ4 block of ", block.size(), " bytes, ", size_uncompressed, " bytes decompressed were expected");
+  }
+  return written;
+}
+
+}  // namespace
+
 arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payload, Compression compression, uint64_t size_uncompressed) {
   if (compression == Compression::kNone) {
     ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> copy, arrow::AllocateBuffer(static_cast<int64_t>(payload.size())));
     if (!payload.empty()) std::memcpy(copy->mutable_data(), payload.data(), payload.size());
     return copy;
   }
-  if (size_uncompressed > kMaxPayloadSize || size_uncompressed > kMaxLz4Ratio * payload.size()) {
-    return arrow::Status::Invalid("an LZ4 block of ", payload.size(), " bytes cannot hold the announced ", size_uncompressed, " bytes");
-  }
-  // LZ4 counts in int.
-  if (size_uncompressed > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()) ||
-      payload.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    return arrow::Status::NotImplemented("LZ4 blocks of more than 2 GiB (", size_uncompressed, " bytes announced)");
-  }
+  ARROW_RETURN_NOT_OK(CheckLz4Sizes(payload.size(), size_uncompressed));
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> out, arrow::AllocateBuffer(static_cast<int64_t>(size_uncompressed)));
-  thread_local const std::unique_ptr<arrow::util::Codec> codec = arrow::util::Codec::Create(arrow::Compression::LZ4).ValueOrDie();
-  const auto written = codec->Decompress(static_cast<int64_t>(payload.size()), reinterpret_cast<const uint8_t*>(payload.data()),
-                                         out->size(), out->mutable_data());
-  if (!written.ok()) {
-    return arrow::Status::Invalid("broken LZ4 block of ", payload.size(), " bytes, ", size_uncompressed,
-                                  " bytes decompressed were expected");
-  }
-  return *written == out->size() ? out : arrow::SliceBuffer(out, 0, *written);
+  ARROW_ASSIGN_OR_RAISE(const int64_t written, DecompressLz4(payload, size_uncompressed, reinterpret_cast<char*>(out->mutable_data())));
+  return written == out->size() ? out : arrow::SliceBuffer(out, 0, written);
+}
+
+arrow::Result<std::string_view> DecompressInto(std::string_view payload, Compression compression, uint64_t size_uncompressed,
+                                               std::string* scratch) {
+  if (compression == Compression::kNone) return payload;
+  ARROW_RETURN_NOT_OK(CheckLz4Sizes(payload.size(), size_uncompressed));
+  if (scratch->size() < size_uncompressed) scratch->resize(size_uncompressed);
+  ARROW_ASSIGN_OR_RAISE(const int64_t written, DecompressLz4(payload, size_uncompressed, scratch->data()));
+  return std::string_view(*scratch).substr(0, static_cast<size_t>(written));
 }
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressStart(std::string_view first_bytes, Compression compression,

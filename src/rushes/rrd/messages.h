@@ -104,11 +104,14 @@ std::string EncodeManifest(const StoreId& store_id, std::string_view schema, std
 // The payload of an ArrowMsg or manifest, decompressed into a buffer of its own. Invalid if the sizes are impossible (above 16 GiB,
 // or more than 255 times the compressed size) or the LZ4 block is broken.
 arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payload, Compression compression, uint64_t size_uncompressed);
-// One LZ4 block.
+// The same in memory that is used again: what is returned lies in `payload` or `scratch`.
+arrow::Result<std::string_view> DecompressInto(std::string_view payload, Compression compression, uint64_t size_uncompressed,
+                                               std::string* scratch);
 // The first `num_bytes` bytes of a payload once decompressed (never more than `size_uncompressed`), or as many as the first bytes of the
 // compressed one give.
 arrow::Result<std::shared_ptr<arrow::Buffer>> DecompressStart(std::string_view first_bytes, Compression compression,
                                                               uint64_t size_uncompressed, int64_t num_bytes);
+// One LZ4 block.
 arrow::Result<std::shared_ptr<arrow::Buffer>> CompressLz4(std::string_view bytes);
 
 }  // namespace rrd

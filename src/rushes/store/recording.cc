@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "rushes/chunk/chunk_ipc.h"
+#include "rushes/chunk/chunk_joiner.h"
 #include "rushes/rrd/format.h"
 #include "rushes/rrd/frame_reader.h"
 #include "rushes/rrd/hash.h"
@@ -620,6 +621,71 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
     out[at] = std::move(chunk);
     return arrow::Status::OK();
   }));
+  return out;
+}
+
+const ChunkGroups& RecordingStore::groups() const {
+  std::call_once(groups_once_, [this] { groups_ = std::make_unique<const ChunkGroups>(*index_); });
+  return *groups_;
+}
+
+arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std::span<const uint32_t> wanted, ChunkCache* cache) const {
+  // In the cache, groups count from here; there are never so many chunks.
+  constexpr uint32_t kGroupKey = uint32_t{1} << 31;
+  const ChunkGroups& all = groups();
+  std::vector<uint32_t> keys;
+  for (const uint32_t group : wanted) {
+    if (group >= all.size()) return arrow::Status::IndexError("no group ", group, " among ", all.size());
+    keys.push_back(kGroupKey | group);
+  }
+  std::vector<ChunkPtr> joined(wanted.size());
+  if (cache != nullptr) cache->Find(cache_owner_, keys, {}, &joined);
+
+  struct Member {
+    size_t place;  // of its group in `wanted`
+    uint32_t chunk;
+  };
+  std::vector<Member> members;
+  std::vector<ByteRange> ranges;
+  std::vector<std::optional<ChunkJoiner>> joiners(wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (joined[i] != nullptr || all.IsDissolved(wanted[i])) continue;
+    int64_t rows = 0;
+    for (const uint32_t chunk : all.Members(wanted[i])) {
+      members.push_back({i, chunk});
+      ranges.push_back({static_cast<int64_t>(index_->place(chunk).offset), static_cast<int64_t>(index_->place(chunk).size)});
+      rows += index_->num_rows(chunk);
+    }
+    joiners[i].emplace(rows);
+  }
+  thread_local std::string scratch;
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+    const Member& member = members[request];
+    if (!joiners[member.place]) return arrow::Status::OK();
+    ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(std::string_view(*bytes)));
+    ARROW_ASSIGN_OR_RAISE(const auto payload,
+                          rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
+    ARROW_ASSIGN_OR_RAISE(const bool fits, joiners[member.place]->Add(index_->id(member.chunk), payload));
+    if (!fits) joiners[member.place].reset();
+    return arrow::Status::OK();
+  }));
+
+  std::vector<std::vector<ChunkPtr>> out(wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (joiners[i]) {
+      ARROW_ASSIGN_OR_RAISE(joined[i], joiners[i]->Finish());
+      if (cache != nullptr) {
+        joined[i] = cache->times().Share(std::move(joined[i]));
+        cache->Insert(cache_owner_, keys[i], nullptr, joined[i]);
+      }
+    }
+    if (joined[i] != nullptr) {
+      out[i].push_back(std::move(joined[i]));
+    } else {
+      all.Dissolve(wanted[i]);
+      ARROW_ASSIGN_OR_RAISE(out[i], ReadChunks(all.Members(wanted[i]), cache));
+    }
+  }
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "rushes/rrd/messages.h"
 #include "rushes/rrd/segment_index.h"
 #include "rushes/store/chunk_cache.h"
+#include "rushes/store/chunk_groups.h"
 
 namespace rushes {
 
@@ -55,6 +57,11 @@ class RecordingStore {
   // the end of those is read and decompressed; a chunk may have more values than asked for.
   arrow::Result<std::vector<ChunkPtr>> ReadChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
                                                   ChunkCache* cache) const;
+  // Small chunks that can be read as one. Made when they are first asked for.
+  const ChunkGroups& groups() const;
+  // Decoded groups, in the order of `groups`: each one chunk with the id of its first member; or, where they do not fit together, the
+  // members, and the group is dissolved. Errors as above.
+  arrow::Result<std::vector<std::vector<ChunkPtr>>> ReadGroups(std::span<const uint32_t> groups, ChunkCache* cache = nullptr) const;
   // Undecoded messages, in the order of `chunks`. Takes as much memory as the messages, plus at most 64 KiB between any two.
   arrow::Result<std::vector<ChunkMessage>> ReadMessages(std::span<const uint32_t> chunks) const;
 
@@ -75,6 +82,8 @@ class RecordingStore {
   std::vector<ChunkPtr> property_chunks_;
   std::vector<std::string> warnings_;
   uint64_t cache_owner_ = 0;
+  mutable std::once_flag groups_once_;
+  mutable std::unique_ptr<const ChunkGroups> groups_;
 };
 using RecordingStorePtr = std::shared_ptr<const RecordingStore>;
 

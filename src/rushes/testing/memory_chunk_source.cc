@@ -196,15 +196,15 @@ std::optional<std::vector<ChunkComponent>> MemoryChunkSource::ComponentsOf(const
   return out;
 }
 
-arrow::Result<std::vector<ChunkPtr>> MemoryChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                                    std::span<const ComponentList> values) {
-  std::vector<ChunkPtr> out;
-  for (size_t i = 0; i < chunks.size(); ++i) {
+arrow::Result<std::vector<FetchedChunk>> MemoryChunkSource::FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                                        std::span<const ComponentList> values) {
+  std::vector<FetchedChunk> out;
+  for (uint32_t i = 0; i < chunks.size(); ++i) {
     ChunkPtr chunk = segments_.at(segment.segment_id).chunks[segment.chunks[chunks[i]].locator];
     if (!values.empty() && values[i] != nullptr) {
       ARROW_ASSIGN_OR_RAISE(chunk, KeepComponents(*chunk, *values[i]));
     }
-    out.push_back(std::move(chunk));
+    out.push_back({std::move(chunk), i});
   }
   return out;
 }

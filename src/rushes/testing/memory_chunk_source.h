@@ -37,8 +37,8 @@ class MemoryChunkSource : public ChunkSource {
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override;
   // Gives no values that were not asked for.
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                   std::span<const ComponentList> values) override;
+  arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                       std::span<const ComponentList> values) override;
 
  private:
   struct Segment {

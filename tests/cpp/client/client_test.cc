@@ -271,7 +271,7 @@ class ClientTest : public testing::Test {
  protected:
   std::shared_ptr<Connection> Open() { return Get(RemoteConnection::Open(server.url(), "", 5)); }
   std::shared_ptr<ChunkSource> Source() { return Get(Open()->OpenDataset(kDataset)); }
-  static arrow::Result<std::vector<ChunkPtr>> FetchAll(ChunkSource* source) {
+  static arrow::Result<std::vector<FetchedChunk>> FetchAll(ChunkSource* source) {
     ARROW_ASSIGN_OR_RAISE(const auto found, source->FindChunks(Everything()));
     std::vector<uint32_t> all(found.at(0).chunks.size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint32_t>(i);
@@ -304,7 +304,7 @@ TEST_F(ClientTest, FindsAndFetches) {
     const std::vector<uint32_t> wanted = {2, 0, 2, 3};
     const auto chunks = Get(source->FetchChunks(found[0], wanted));
     ASSERT_EQ(chunks.size(), 4);
-    for (size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(chunks[i]->id(), found[0].chunks[wanted[i]].id);
+    for (size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(chunks[i].chunk->id(), found[0].chunks[wanted[i]].id);
     EXPECT_TRUE(Get(source->FetchChunks(found[0], {})).empty());
   }
   EXPECT_EQ(server.num_find_chunks, 1);

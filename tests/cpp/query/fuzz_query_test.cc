@@ -426,8 +426,8 @@ class FaultySource : public ChunkSource {
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override {
     return source_->ComponentsOf(segment, chunk);
   }
-  arrow::Result<std::vector<ChunkPtr>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
-                                                   std::span<const ComponentList> values) override {
+  arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                       std::span<const ComponentList> values) override {
     ARROW_RETURN_NOT_OK(Call());
     return source_->FetchChunks(segment, chunks, values);
   }

@@ -1,0 +1,199 @@
+#include "rushes/chunk/chunk_joiner.h"
+
+#include <cstring>
+#include <limits>
+
+#include "arrow/type.h"
+#include "arrow/util/bit_util.h"
+#include "arrow/util/bitmap_ops.h"
+#include "rushes/chunk/ipc_layout.h"
+
+namespace rushes {
+
+// Lists of plain values, or of fixed numbers of them.
+bool ChunkJoiner::MakePlan(const arrow::DataType& list, Plan* plan) {
+  const arrow::DataType* type = static_cast<const arrow::ListType&>(list).value_type().get();
+  while (type->id() == arrow::Type::FIXED_SIZE_LIST) {
+    const auto& fixed = static_cast<const arrow::FixedSizeListType&>(*type);
+    if (fixed.list_size() <= 0 || plan->per_item.back() > (int64_t{1} << 20) / fixed.list_size()) return false;
+    plan->per_item.push_back(plan->per_item.back() * fixed.list_size());
+    type = fixed.value_type().get();
+  }
+  if (!arrow::is_primitive(type->id()) || type->id() == arrow::Type::BOOL) return false;
+  plan->width = type->byte_width();
+  return plan->width > 0;
+}
+
+arrow::Result<bool> ChunkJoiner::Begin(std::string_view payload, const ChunkDecoder::Head& head) {
+  if (head.schema == nullptr || head.id_digits < 0 || head.schema->is_static()) return false;
+  std::vector<Column> columns(head.schema->columns().size());
+  for (size_t i = 0; i < columns.size(); ++i) {
+    if (!MakePlan(*head.schema->columns()[i].type, &columns[i].plan)) return false;
+  }
+  schema_ = head.schema;
+  id_ = head.id;
+  head_ = std::string(payload.substr(0, head.length));
+  digits_ = head.id_digits;
+  num_rows_ = 0;
+  columns_ = std::move(columns);
+  times_ = std::vector<arrow::BufferBuilder>(schema_->timelines().size());
+  ARROW_RETURN_NOT_OK(row_ids_.Reserve(expected_rows_ * RowId::kNumBytes));
+  for (auto& times : times_) ARROW_RETURN_NOT_OK(times.Reserve(expected_rows_ * 8));
+  for (Column& column : columns_) {
+    ARROW_RETURN_NOT_OK(column.offsets.Reserve(expected_rows_ + 1));
+    ARROW_RETURN_NOT_OK(column.values.Reserve(expected_rows_ * column.plan.bytes_per_item()));
+    column.offsets.UnsafeAppend(0);
+  }
+  return true;
+}
+
+arrow::Result<bool> ChunkJoiner::Add(const ChunkId& id, std::string_view payload) {
+  // Chunks of one writer have the same schema message, but for the id in it.
+  const auto digits = static_cast<size_t>(digits_);
+  const bool is_like_before = schema_ != nullptr && payload.size() > head_.size() &&
+                              std::memcmp(payload.data(), head_.data(), digits) == 0 &&
+                              std::memcmp(payload.data() + digits + 2 * ChunkId::kNumBytes, head_.data() + digits + 2 * ChunkId::kNumBytes,
+                                          head_.size() - digits - 2 * ChunkId::kNumBytes) == 0;
+  ChunkId found;
+  bool is_first = false;
+  if (is_like_before) {
+    const auto parsed = ChunkId::FromHex(payload.substr(digits, 2 * ChunkId::kNumBytes));
+    if (!parsed.ok()) return false;
+    found = *parsed;
+  } else {
+    ARROW_ASSIGN_OR_RAISE(const auto head, decoder_.ReadHead(payload));
+    found = head.id;
+    if (schema_ == nullptr) {
+      is_first = true;
+      ARROW_ASSIGN_OR_RAISE(const bool fits, Begin(payload, head));
+      if (!fits) return false;
+    } else if (head.schema != schema_ || head.length != head_.size()) {
+      return false;
+    }
+  }
+  if (found != id) {
+    if (is_first) schema_ = nullptr;
+    return arrow::Status::Invalid("found chunk ", found.ToHex(), " where ", id.ToHex(), " was expected");
+  }
+  const std::string_view batch = payload.substr(head_.size());
+  const bool is_plain = layout_.Read(batch);
+  arrow::Result<bool> added = false;
+  if (is_plain && static_cast<int64_t>(batch.size()) - layout_.metadata_length >= layout_.body_length) {
+    added = AddRows(batch.substr(static_cast<size_t>(layout_.metadata_length)));
+  }
+  if (is_first && (!added.ok() || !*added)) schema_ = nullptr;
+  return added;
+}
+
+// The rows of the chunk whose layout was read. Everything is checked before anything is added.
+arrow::Result<bool> ChunkJoiner::AddRows(std::string_view body) {
+  const int64_t n = layout_.num_rows;
+  constexpr int64_t kMaxRows = int64_t{1} << 24;
+  if (n > kMaxRows || num_rows_ + n > kMaxRows) return false;
+  const auto data = [&](size_t buffer) { return reinterpret_cast<const uint8_t*>(body.data()) + layout_.buffers[buffer].offset; };
+  const auto size = [&](size_t buffer) { return layout_.buffers[buffer].length; };
+  size_t num_buffers = 2 * (1 + times_.size());
+  for (const Column& column : columns_) num_buffers += 3 + column.plan.per_item.size();
+  if (layout_.buffers.size() != num_buffers) return false;
+
+  // Bitmaps are left out by most writers where nothing is null.
+  const auto is_all_valid = [&](size_t buffer, int64_t count) {
+    if (size(buffer) == 0) return true;
+    return size(buffer) * 8 >= count && arrow::internal::CountSetBits(data(buffer), 0, count) == count;
+  };
+  for (size_t field = 0; field < 1 + times_.size(); ++field) {
+    if (!is_all_valid(2 * field, n) || size(2 * field + 1) < n * (field == 0 ? RowId::kNumBytes : 8)) return false;
+  }
+  size_t at = 2 * (1 + times_.size());
+  for (const Column& column : columns_) {
+    const size_t validity = at, offsets = at + 1, values = at + 2 + column.plan.per_item.size();
+    at = values + 1;
+    if (n == 0) continue;
+    if ((size(validity) > 0 && size(validity) * 8 < n) || size(offsets) < (n + 1) * 4) return false;
+    const auto* const ends = reinterpret_cast<const int32_t*>(data(offsets));
+    int32_t last = 0, previous = 0;
+    std::memcpy(&previous, ends, 4);
+    if (previous < 0) return false;
+    for (int64_t i = 1; i <= n; ++i) {
+      std::memcpy(&last, ends + i, 4);
+      if (last < previous) return false;
+      previous = last;
+    }
+    const int64_t items = previous;
+    if (column.num_items + items > std::numeric_limits<int32_t>::max()) return false;
+    if (items > size(values) / column.plan.bytes_per_item()) return false;
+    for (size_t level = 0; level < column.plan.per_item.size(); ++level) {
+      if (!is_all_valid(offsets + 1 + level, items * column.plan.per_item[level])) return false;
+    }
+  }
+
+  ARROW_RETURN_NOT_OK(row_ids_.Append(data(1), n * RowId::kNumBytes));
+  for (size_t t = 0; t < times_.size(); ++t) ARROW_RETURN_NOT_OK(times_[t].Append(data(2 * t + 3), n * 8));
+  at = 2 * (1 + times_.size());
+  for (Column& column : columns_) {
+    const size_t validity = at, offsets = at + 1, values = at + 2 + column.plan.per_item.size();
+    at = values + 1;
+    if (n == 0) continue;
+    if (size(validity) > 0 || column.validity.length() > 0) {
+      if (column.validity.length() == 0) ARROW_RETURN_NOT_OK(column.validity.Append(num_rows_, true));
+      ARROW_RETURN_NOT_OK(column.validity.Reserve(n));
+      for (int64_t i = 0; i < n; ++i) {
+        column.validity.UnsafeAppend(size(validity) == 0 || arrow::bit_util::GetBit(data(validity), i));
+      }
+    }
+    const uint8_t* const ends = data(offsets);
+    int32_t first = 0, end = 0;
+    std::memcpy(&first, ends, 4);
+    ARROW_RETURN_NOT_OK(column.offsets.Reserve(n));
+    const auto base = static_cast<int32_t>(column.num_items - first);
+    for (int64_t i = 1; i <= n; ++i) {
+      std::memcpy(&end, ends + 4 * i, 4);
+      column.offsets.UnsafeAppend(base + end);
+    }
+    const int64_t bytes_per_item = column.plan.bytes_per_item();
+    ARROW_RETURN_NOT_OK(column.values.Append(data(values) + first * bytes_per_item, (end - first) * bytes_per_item));
+    column.num_items += end - first;
+  }
+  num_rows_ += n;
+  return true;
+}
+
+arrow::Result<ChunkPtr> ChunkJoiner::Finish() {
+  const auto& fields = schema_->arrow_schema();
+  arrow::ArrayVector arrays;
+  const auto add = [&](const std::shared_ptr<arrow::DataType>& type, std::vector<std::shared_ptr<arrow::Buffer>> buffers, int64_t nulls,
+                       std::vector<std::shared_ptr<arrow::ArrayData>> children) {
+    arrays.push_back(arrow::MakeArray(arrow::ArrayData::Make(type, num_rows_, std::move(buffers), std::move(children), nulls)));
+  };
+  ARROW_ASSIGN_OR_RAISE(auto row_ids, row_ids_.Finish());
+  add(fields->field(0)->type(), {nullptr, std::move(row_ids)}, 0, {});
+  for (auto& builder : times_) {
+    ARROW_ASSIGN_OR_RAISE(auto times, builder.Finish());
+    add(fields->field(static_cast<int>(arrays.size()))->type(), {nullptr, std::move(times)}, 0, {});
+  }
+  for (Column& column : columns_) {
+    const auto& type = fields->field(static_cast<int>(arrays.size()))->type();
+    ARROW_ASSIGN_OR_RAISE(auto values, column.values.Finish());
+    std::vector<std::shared_ptr<arrow::DataType>> levels = {static_cast<const arrow::ListType&>(*type).value_type()};
+    while (levels.back()->id() == arrow::Type::FIXED_SIZE_LIST) {
+      levels.push_back(static_cast<const arrow::FixedSizeListType&>(*levels.back()).value_type());
+    }
+    std::shared_ptr<arrow::ArrayData> child;
+    for (size_t level = levels.size(); level-- > 0;) {
+      const int64_t length = column.num_items * column.plan.per_item[level];
+      child = child == nullptr ? arrow::ArrayData::Make(levels[level], length, {nullptr, std::move(values)}, 0)
+                               : arrow::ArrayData::Make(levels[level], length, {nullptr}, {std::move(child)}, 0);
+    }
+    std::shared_ptr<arrow::Buffer> validity;
+    const int64_t nulls = column.validity.false_count();
+    if (nulls > 0) ARROW_RETURN_NOT_OK(column.validity.Finish(&validity));
+    std::shared_ptr<arrow::Buffer> offsets;
+    ARROW_RETURN_NOT_OK(column.offsets.Finish(&offsets));
+    add(type, {std::move(validity), std::move(offsets)}, nulls, {std::move(child)});
+  }
+  auto chunk = Chunk::Make(id_, schema_, arrow::RecordBatch::Make(fields, num_rows_, std::move(arrays)));
+  schema_ = nullptr;
+  return chunk;
+}
+
+}  // namespace rushes

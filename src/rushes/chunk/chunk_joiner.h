@@ -1,0 +1,68 @@
+// Payloads of several small chunks -> one Chunk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arrow/buffer_builder.h"
+#include "arrow/result.h"
+#include "rushes/chunk/chunk.h"
+#include "rushes/chunk/chunk_ipc.h"
+#include "rushes/chunk/ipc_layout.h"
+
+namespace rushes {
+
+// Joins chunks of one shape into one that holds the rows of all, which costs a fraction of decoding each: recordings that were logged live
+// consist of thousands of chunks of a few rows. The values are copied out of the payloads straight into the columns of the joined chunk.
+// Not thread safe.
+//
+// A reader sees no difference: what a chunk's rows mean depends on their times and row ids alone (docs/query.md), and the joined chunk is
+// sorted by row id like any other.
+class ChunkJoiner {
+ public:
+  // `num_rows`: about as many rows will come in all.
+  explicit ChunkJoiner(int64_t num_rows, ChunkDecoder& decoder = ChunkDecoder::Default()) : decoder_(decoder), expected_rows_(num_rows) {}
+
+  // Adds a chunk from its payload, of which nothing is referred to afterwards. False, and nothing was added: it does not fit those before,
+  // or it can only be decoded alone (another schema, an older version, dictionaries, types whose buffers are not plain values). Invalid
+  // says what is wrong with it; never reads out of bounds. `id`: the one that the chunk must have.
+  arrow::Result<bool> Add(const ChunkId& id, std::string_view payload);
+  // All of them, with the id of the first one. At least one must have been added; the joiner is empty afterwards.
+  arrow::Result<ChunkPtr> Finish();
+
+ private:
+  // How the values of a list column are stored: items are plain values of `width` bytes, or fixed numbers of them, in levels. Each level
+  // has a bitmap before the values.
+  struct Plan {
+    int64_t width = 0;
+    std::vector<int64_t> per_item = {1};  // per level, how many of it an item of the list has
+    int64_t bytes_per_item() const { return per_item.back() * width; }
+  };
+  struct Column {
+    Plan plan;
+    arrow::TypedBufferBuilder<bool> validity;  // empty while no list is null
+    arrow::TypedBufferBuilder<int32_t> offsets;
+    arrow::BufferBuilder values;
+    int64_t num_items = 0;
+  };
+  static bool MakePlan(const arrow::DataType& list, Plan* plan);
+  arrow::Result<bool> Begin(std::string_view payload, const ChunkDecoder::Head& head);
+  arrow::Result<bool> AddRows(std::string_view body);
+
+  ChunkDecoder& decoder_;
+  const int64_t expected_rows_;
+  std::shared_ptr<const ChunkSchema> schema_;
+  ChunkId id_;
+  std::string head_;    // the schema message of the first chunk
+  int64_t digits_ = 0;  // where its id is in it
+  int64_t num_rows_ = 0;
+  arrow::BufferBuilder row_ids_;
+  std::vector<arrow::BufferBuilder> times_;
+  std::vector<Column> columns_;
+  IpcBatchLayout layout_;  // of the chunk at hand
+};
+
+}  // namespace rushes
