@@ -190,16 +190,18 @@ class LocalChunkSource final : public ChunkSource {
     // Entities of all layers; positions of each layer's own list in it, unless it is that list.
     std::vector<std::vector<uint32_t>> entity_of(indexes.size());
     if (indexes.size() == 1) {
-      out.entities = indexes[0]->entities();
+      out.entities = std::shared_ptr<const std::vector<EntityPath>>(segment->layers[0]->store->index(), &indexes[0]->entities());
     } else {
+      std::vector<EntityPath> entities;
       std::unordered_map<EntityPath, uint32_t> known;
       for (size_t l = 0; l < indexes.size(); ++l) {
         for (const EntityPath& entity : indexes[l]->entities()) {
-          const auto [it, added] = known.emplace(entity, static_cast<uint32_t>(out.entities.size()));
-          if (added) out.entities.push_back(entity);
+          const auto [it, added] = known.emplace(entity, static_cast<uint32_t>(entities.size()));
+          if (added) entities.push_back(entity);
           entity_of[l].push_back(it->second);
         }
       }
+      out.entities = std::make_shared<const std::vector<EntityPath>>(std::move(entities));
     }
     std::vector<int> timeline_of;
     for (const SegmentIndex* index : indexes) {

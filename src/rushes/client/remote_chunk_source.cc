@@ -228,7 +228,8 @@ arrow::Result<std::vector<SegmentChunks>> RemoteChunkSource::FindChunks(const Ch
     out.push_back(std::move(segment));
   }
   struct Known {
-    std::unordered_map<std::string, uint32_t> entities;
+    std::unordered_map<std::string, uint32_t> positions;
+    std::vector<EntityPath> entities;
     std::unordered_set<ChunkId> ids;
   };
   std::vector<Known> known(out.size());
@@ -242,11 +243,11 @@ arrow::Result<std::vector<SegmentChunks>> RemoteChunkSource::FindChunks(const Ch
       SegmentChunks& segment = out[position->second];
       Known& seen = known[position->second];
       if (!seen.ids.insert(row.id).second) continue;
-      const auto [entity, is_new] = seen.entities.emplace(row.entity_path, static_cast<uint32_t>(segment.entities.size()));
+      const auto [entity, is_new] = seen.positions.emplace(row.entity_path, static_cast<uint32_t>(seen.entities.size()));
       if (is_new) {
         auto path = EntityPath::ParseStrict(row.entity_path);
         if (!path.ok()) return path.status().WithMessage("segment ", segment.segment_id, ": ", path.status().message());
-        segment.entities.push_back(*std::move(path));
+        seen.entities.push_back(*std::move(path));
       }
       ChunkInfo info;
       info.id = row.id;
@@ -264,6 +265,7 @@ arrow::Result<std::vector<SegmentChunks>> RemoteChunkSource::FindChunks(const Ch
       segment.chunks.push_back(info);
     }
   }
+  for (size_t i = 0; i < out.size(); ++i) out[i].entities = std::make_shared<const std::vector<EntityPath>>(std::move(known[i].entities));
   return out;
 }
 

@@ -61,10 +61,12 @@ struct SegmentChunks {
   std::string segment_id;
   // The segment's own schema (all layers merged): decides which columns are static or semantically empty in this segment.
   std::shared_ptr<const DatasetSchema> schema;
-  std::vector<EntityPath> entities;
+  std::shared_ptr<const std::vector<EntityPath>> entities;  // never null
   std::vector<ChunkInfo> chunks;
   // Private state of the source that the locators refer to.
   std::shared_ptr<const void> state;
+
+  const EntityPath& entity_of(uint32_t chunk) const { return (*entities)[chunks[chunk].entity]; }
 };
 
 // A chunk that was fetched.

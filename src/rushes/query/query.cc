@@ -9,6 +9,7 @@
 #include "arrow/type.h"
 #include "arrow/util/byte_size.h"
 #include "rushes/chunk/metadata.h"
+#include "rushes/query/aligned_rows.h"
 #include "rushes/query/nearest.h"
 #include "rushes/query/scan_plan.h"
 #include "rushes/query/segment_scan.h"
@@ -57,12 +58,15 @@ constexpr int64_t kSmallSegmentBytes = int64_t{8} << 20;
 constexpr int64_t kMaxWaveBytes = int64_t{64} << 20;
 // The first segments scanned together are few, so that the first rows come soon; the next ones grow to the above.
 constexpr int64_t kFirstWaveBytes = int64_t{1} << 20;
-constexpr size_t kMaxWaveSegments = 64;
+constexpr size_t kMaxWaveSegments = 512;
+// Small segments that one thread scans in a row.
+constexpr size_t kMaxPieceSegments = 64;
+constexpr int64_t kMaxPieceBytes = int64_t{1} << 20;
 // Batches that a small segment is ahead of the reader by.
 constexpr size_t kMaxBatchesAhead = 2;
 // Batches are joined up to this size; those with more bytes stand alone, since joining copies.
-constexpr int64_t kMaxJoinedRows = 8192;
-constexpr int64_t kMaxJoinedBytes = int64_t{1} << 20;
+constexpr int64_t kMaxJoinedRows = AlignedRows::kMaxRows;
+constexpr int64_t kMaxJoinedBytes = AlignedRows::kMaxBytes;
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
 constexpr size_t kMaxLookup = 128;
@@ -125,16 +129,24 @@ class ScanReader final : public arrow::RecordBatchReader {
  private:
   using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
 
-  // Either several small segments, scanned by the shared threads, or one large one that is streamed.
+  // What a piece of work makes of one or several segments.
+  struct Item {
+    Batches batches;                    // the first ones
+    std::unique_ptr<SegmentScan> rest;  // null: they are all
+    bool is_measured = false;           // whether their bytes matter when they are joined
+  };
+  // Neighbouring small segments, scanned one after another.
+  struct Piece {
+    std::vector<SegmentChunks> segments;
+    std::deque<Item> items;
+  };
+  // Either several pieces, run by the shared threads, or one large segment that is streamed.
   struct Wave {
-    std::vector<std::shared_ptr<SegmentScan>> scans;
-    std::vector<Batches> batches;      // the first ones of each scan
-    std::vector<uint8_t> is_done;      // whether they are all
-    std::vector<uint8_t> is_measured;  // whether their bytes matter when batches are joined
+    std::deque<Piece> pieces;
     std::atomic<bool> is_cancelled = false;
     std::unique_ptr<WorkSet> work;
     std::unique_ptr<SegmentScan> stream;
-    size_t next_scan = 0;
+    size_t next_piece = 0;
   };
 
   arrow::Status Advance(std::shared_ptr<arrow::RecordBatch>* batch) {
@@ -163,7 +175,7 @@ class ScanReader final : public arrow::RecordBatchReader {
       }
       ARROW_RETURN_NOT_OK(wave.work->Wait());
       ARROW_RETURN_NOT_OK(Take(&wave));
-      if (wave.next_scan == wave.scans.size() && ready_.empty()) waves_.pop_front();
+      if (wave.next_piece == wave.pieces.size() && ready_.empty()) waves_.pop_front();
     }
   }
 
@@ -265,44 +277,78 @@ class ScanReader final : public arrow::RecordBatchReader {
     }
     wave_bytes_ = wave_bytes_ == 0 ? kFirstWaveBytes : std::min(wave_bytes_ * 4, kMaxWaveBytes);
     const int64_t max_bytes = std::min(wave_bytes_, plan_->options.memory_budget / 8);
-    int64_t bytes = 0;
-    while (!found_.empty() && wave->scans.size() < kMaxWaveSegments) {
+    int64_t bytes = 0, piece_bytes = 0;
+    for (size_t count = 0; count < kMaxWaveSegments; ++count) {
+      if (found_.empty()) {
+        if (!plan_->reads_ahead()) break;
+        ARROW_ASSIGN_OR_RAISE(const bool more, Lookup());
+        if (!more) break;
+      }
       const int64_t size = BytesOf(found_.front());
-      if (size > small || (!wave->scans.empty() && bytes + size > max_bytes)) break;
+      if (size > small || (count > 0 && bytes + size > max_bytes)) break;
+      if (wave->pieces.empty() || piece_bytes + size > kMaxPieceBytes || wave->pieces.back().segments.size() >= kMaxPieceSegments) {
+        wave->pieces.emplace_back();
+        piece_bytes = 0;
+      }
       bytes += size;
-      wave->is_measured.push_back(size > kMaxJoinedBytes / 4);
-      wave->scans.push_back(std::make_shared<SegmentScan>(plan_, std::move(found_.front()), /*max_threads=*/1));
+      piece_bytes += size;
+      wave->pieces.back().segments.push_back(std::move(found_.front()));
       found_.pop_front();
     }
-    wave->batches.resize(wave->scans.size());
-    wave->is_done.resize(wave->scans.size());
-    std::vector<WorkSet::Piece> pieces;
-    for (size_t i = 0; i < wave->scans.size(); ++i) {
+    std::vector<WorkSet::Piece> work;
+    for (size_t i = 0; i < wave->pieces.size(); ++i) {
       // The wave outlives its pieces: closing waits for them.
-      pieces.push_back([wave = wave.get(), i]() -> arrow::Status {
-        // A few batches; what static and filled values make large beyond that is left to the reader.
-        for (size_t n = 0; n < kMaxBatchesAhead && !wave->is_cancelled; ++n) {
-          ARROW_ASSIGN_OR_RAISE(auto batch, wave->scans[i]->Next());
-          if (batch == nullptr) {
-            wave->is_done[i] = true;
-            wave->scans[i].reset();
-            break;
-          }
-          wave->batches[i].push_back(std::move(batch));
-        }
-        return arrow::Status::OK();
-      });
+      work.push_back([this, wave = wave.get(), i] { return Run(&wave->pieces[i], wave->is_cancelled); });
     }
-    wave->work = std::make_unique<WorkSet>(std::move(pieces));
+    wave->work = std::make_unique<WorkSet>(std::move(work));
     wave->work->Start(plan_->options.max_parallelism);
     waves_.push_back(std::move(wave));
     return true;
+  }
+
+  arrow::Status Run(Piece* piece, const std::atomic<bool>& is_cancelled) const {
+    const bool may_be_aligned = AlignedRows::Serve(*plan_);
+    AlignedRows aligned(plan_);
+    const auto flush = [&]() -> arrow::Status {
+      if (aligned.num_rows() == 0) return arrow::Status::OK();
+      ARROW_ASSIGN_OR_RAISE(auto batch, aligned.Finish());
+      piece->items.emplace_back().batches.push_back(std::move(batch));
+      return arrow::Status::OK();
+    };
+    for (SegmentChunks& segment : piece->segments) {
+      if (is_cancelled) break;
+      if (may_be_aligned) {
+        ARROW_ASSIGN_OR_RAISE(auto answer, aligned.Add(segment));
+        if (answer == AlignedRows::Answer::kFull) {
+          ARROW_RETURN_NOT_OK(flush());
+          ARROW_ASSIGN_OR_RAISE(answer, aligned.Add(segment));
+        }
+        if (answer == AlignedRows::Answer::kTaken) continue;
+      }
+      ARROW_RETURN_NOT_OK(flush());
+      Item item;
+      item.is_measured = BytesOf(segment) > kMaxJoinedBytes / 4;
+      item.rest = std::make_unique<SegmentScan>(plan_, std::move(segment), /*max_threads=*/1);
+      // A few batches; what static and filled values make large beyond that is left to the reader.
+      for (size_t n = 0; n < kMaxBatchesAhead && !is_cancelled; ++n) {
+        ARROW_ASSIGN_OR_RAISE(auto batch, item.rest->Next());
+        if (batch == nullptr) {
+          item.rest.reset();
+          break;
+        }
+        item.batches.push_back(std::move(batch));
+      }
+      piece->items.push_back(std::move(item));
+    }
+    piece->segments.clear();
+    return flush();
   }
 
   // Moves batches of a wave to the ready ones, the small ones joined.
   arrow::Status Take(Wave* wave) {
     Batches group;
     int64_t rows = 0;
+    const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, kMaxJoinedRows);
     const auto flush = [&]() -> arrow::Status {
       if (group.empty()) return arrow::Status::OK();
       ARROW_ASSIGN_OR_RAISE(auto joined, JoinBatches(plan_->schema, group));
@@ -311,31 +357,31 @@ class ScanReader final : public arrow::RecordBatchReader {
       rows = 0;
       return arrow::Status::OK();
     };
-    const int64_t max_join = std::min<int64_t>(plan_->options.max_batch_rows, kMaxJoinedRows);
-    for (; wave->next_scan < wave->scans.size(); ++wave->next_scan) {
-      const size_t i = wave->next_scan;
-      for (auto& batch : wave->batches[i]) {
-        int64_t bytes = 0;
-        if (wave->is_measured[i]) {
-          ARROW_ASSIGN_OR_RAISE(bytes, arrow::util::ReferencedBufferSize(*batch));
+    for (; wave->next_piece < wave->pieces.size(); ++wave->next_piece) {
+      auto& items = wave->pieces[wave->next_piece].items;
+      for (; !items.empty(); items.pop_front()) {
+        Item& item = items.front();
+        for (auto& batch : item.batches) {
+          int64_t bytes = 0;
+          if (item.is_measured) {
+            ARROW_ASSIGN_OR_RAISE(bytes, arrow::util::ReferencedBufferSize(*batch));
+          }
+          if (rows + batch->num_rows() > max_join || bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
+          rows += batch->num_rows();
+          group.push_back(std::move(batch));
+          if (bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
         }
-        if (rows + batch->num_rows() > max_join || bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
-        rows += batch->num_rows();
-        group.push_back(std::move(batch));
-        if (bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
+        item.batches.clear();
+        if (item.rest == nullptr) continue;
+        // A long one: the rest as it is asked for.
+        ARROW_RETURN_NOT_OK(flush());
+        if (!ready_.empty()) return arrow::Status::OK();
+        ARROW_ASSIGN_OR_RAISE(auto batch, item.rest->Next());
+        if (batch != nullptr) {
+          ready_.push_back(std::move(batch));
+          return arrow::Status::OK();
+        }
       }
-      wave->batches[i].clear();
-      if (wave->is_done[i]) continue;
-      // A long one: the rest as it is asked for.
-      ARROW_RETURN_NOT_OK(flush());
-      if (!ready_.empty()) return arrow::Status::OK();
-      ARROW_ASSIGN_OR_RAISE(auto batch, wave->scans[i]->Next());
-      if (batch != nullptr) {
-        ready_.push_back(std::move(batch));
-        return arrow::Status::OK();
-      }
-      wave->is_done[i] = true;
-      wave->scans[i].reset();
     }
     return flush();
   }

@@ -1,9 +1,9 @@
 #include "rushes/query/segment_scan.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "arrow/array/util.h"
+#include "rushes/query/segment_chunks.h"
 #include "rushes/query/segment_scan_state.h"
 
 namespace rushes {
@@ -134,18 +134,6 @@ arrow::Result<std::vector<FetchedChunk>> SegmentScan::FinishFetch(PendingFetch* 
   return out;
 }
 
-// Whether a chunk may hold a value that is needed, or a clear.
-bool SegmentScan::HoldsNeeded(uint32_t chunk) const {
-  const auto needs = plan_->needs.find(segment_->entities[segment_->chunks[chunk].entity]);
-  if (needs == plan_->needs.end()) return false;
-  const auto components = plan_->source->ComponentsOf(*segment_, chunk);
-  if (!components) return true;
-  const std::vector<std::string>& values = *needs->second.values;
-  return std::any_of(components->begin(), components->end(), [&](const ChunkComponent& component) {
-    return std::find(values.begin(), values.end(), component.name) != values.end();
-  });
-}
-
 // Whether a component may have values in a chunk. In one that was fetched in part its column may be a stand-in.
 bool SegmentScan::IsLogged(uint32_t chunk, std::string_view component) const {
   const auto components = plan_->source->ComponentsOf(*segment_, chunk);
@@ -158,7 +146,7 @@ ComponentList SegmentScan::NeededValues(uint32_t chunk) const {
   const ScanPlan& plan = *plan_;
   const ChunkInfo& info = segment_->chunks[chunk];
   if (info.byte_size < plan.options.min_partial_bytes || info.num_rows <= 0 || info.num_chunks > 1) return nullptr;
-  const EntityPath& entity = segment_->entities[info.entity];
+  const EntityPath& entity = segment_->entity_of(chunk);
   const auto needs = plan.needs.find(entity);
   const auto view = plan.view_index.find(entity);
   if (needs == plan.needs.end() || view == plan.view_index.end()) return nullptr;
@@ -211,26 +199,14 @@ arrow::Status SegmentScan::Open() {
     }
   }
 
-  // Sources may offer more than was asked for.
-  std::vector<uint8_t> is_wanted(segment_->entities.size());
-  for (size_t i = 0; i < is_wanted.size(); ++i) {
-    const EntityPath& entity = segment_->entities[i];
-    is_wanted[i] =
-        plan.query.contents.Matches(entity) && (!plan.entities || std::binary_search(plan.entities->begin(), plan.entities->end(), entity));
-  }
   std::vector<uint32_t> static_chunks;
-  std::unordered_set<ChunkId> seen;
-  for (uint32_t i = 0; i < segment_->chunks.size(); ++i) {
-    const ChunkInfo& info = segment_->chunks[i];
-    if (info.entity >= segment_->entities.size())
-      return arrow::Status::Invalid("segment ", segment_->segment_id, ": chunk without an entity");
-    if (!is_wanted[info.entity] || !seen.insert(info.id).second) continue;
-    if (plan.only_needed_make_rows && !HoldsNeeded(i)) continue;
+  ARROW_ASSIGN_OR_RAISE(const auto chunks, ChunksOfScan(plan, *segment_));
+  for (const uint32_t chunk : chunks) {
+    const ChunkInfo& info = segment_->chunks[chunk];
     if (info.is_static) {
-      static_chunks.push_back(i);
-    } else if (plan.query.index && info.has_timeline) {
-      if (info.start > row_end_ || (info.end < row_start_ && !plan.query.fill_latest_at)) continue;
-      pending_.push_back(i);
+      static_chunks.push_back(chunk);
+    } else if (info.start <= row_end_ && (info.end >= row_start_ || plan.query.fill_latest_at)) {
+      pending_.push_back(chunk);
     }
   }
   ARROW_ASSIGN_OR_RAISE(const bool has_static, OpenStatic(std::move(static_chunks)));
@@ -257,12 +233,12 @@ arrow::Status SegmentScan::Open() {
 arrow::Result<bool> SegmentScan::OpenStatic(std::vector<uint32_t> chunks) {
   bool has_data = false;
   std::erase_if(chunks, [&](uint32_t chunk) {
-    const EntityPath& entity = segment_->entities[segment_->chunks[chunk].entity];
+    const EntityPath& entity = segment_->entity_of(chunk);
     const auto needs = plan_->needs.find(entity);
     const auto view = plan_->view_index.find(entity);
     if (needs == plan_->needs.end() || view == plan_->view_index.end()) return false;
     const auto components = plan_->source->ComponentsOf(*segment_, chunk);
-    if (!components || components->empty() || HoldsNeeded(chunk)) return false;
+    if (!components || components->empty() || HoldsNeeded(*plan_, *segment_, chunk)) return false;
     for (const ChunkComponent& component : *components) {
       const auto at = view->second.find(std::string(component.name));
       if (at == view->second.end()) continue;
@@ -292,7 +268,7 @@ void SegmentScan::KeepWhereNotNull() {
     std::vector<std::pair<int64_t, int64_t>> spans;
     for (const uint32_t chunk : pending_) {
       const ChunkInfo& info = segment_->chunks[chunk];
-      const EntityPath& entity = segment_->entities[info.entity];
+      const EntityPath& entity = segment_->entity_of(chunk);
       const auto needs = plan.needs.find(entity);
       const bool may_clear = needs != plan.needs.end() && needs->second.has_clears && IsLogged(chunk, kClearComponent);
       if (may_clear || (entity == view.entity && IsLogged(chunk, view.descriptor.component))) spans.emplace_back(info.start, info.end);

@@ -45,7 +45,6 @@ class SegmentScan {
   struct PendingFetch;
 
   arrow::Status Open();
-  bool HoldsNeeded(uint32_t chunk) const;
   arrow::Result<bool> OpenStatic(std::vector<uint32_t> chunks);
   void KeepWhereNotNull();
   ComponentList NeededValues(uint32_t chunk) const;

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "rushes/chunk/chunk.h"
@@ -14,9 +16,12 @@
 
 namespace rushes {
 
-// Least recently used goes first. Thread safe. Chunks handed out stay valid after they left the cache.
+// What was not used since it was last considered goes first. Thread safe. Chunks handed out stay valid after they left the cache.
 class ChunkCache {
  public:
+  // Set in the number of a group of chunks, that is kept as one (ChunkGroups).
+  static constexpr uint32_t kGroup = uint32_t{1} << 31;
+
   explicit ChunkCache(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
   ChunkCache(const ChunkCache&) = delete;
 
@@ -32,28 +37,28 @@ class ChunkCache {
   int64_t budget_bytes() const { return budget_bytes_; }
 
  private:
-  struct Key {
+  struct Item {
     uint64_t owner;
     uint32_t chunk;
     std::string part;  // names of its components; empty: all
-    friend bool operator==(const Key&, const Key&) = default;
+    ChunkPtr data;
+    bool was_used = false;
   };
-  struct KeyHash {
-    size_t operator()(const Key& key) const noexcept {
-      return static_cast<size_t>((key.owner * 0x9E3779B97F4A7C15ull) ^ (key.chunk * 0xD6E8FEB86659FD93ull) ^
-                                 (key.part.empty() ? 0 : std::hash<std::string>()(key.part)));
-    }
+  // The items of one store. A hit touches little memory: scans of many small segments consist of hits.
+  struct Store {
+    std::vector<Item*> chunks, groups;  // whole ones, by number
+    std::map<std::pair<uint32_t, std::string>, Item*> parts;
+    size_t num_items = 0;
   };
   static std::string PartName(const ComponentList& values);
-  struct Item {
-    Key key;
-    ChunkPtr data;
-  };
+  static Item** Place(Store* store, uint32_t chunk, const std::string& part, bool add);
+  void Evict(std::list<Item>* evicted) RUSHES_REQUIRES(mutex_);
+
   const int64_t budget_bytes_;
   TimesPool times_;
   mutable Mutex mutex_;
-  std::list<Item> items_ RUSHES_GUARDED_BY(mutex_);  // most recently used first
-  std::unordered_map<Key, std::list<Item>::iterator, KeyHash> lookup_ RUSHES_GUARDED_BY(mutex_);
+  std::list<Item> items_ RUSHES_GUARDED_BY(mutex_);  // the one considered last first
+  std::unordered_map<uint64_t, Store> stores_ RUSHES_GUARDED_BY(mutex_);
   int64_t size_bytes_ RUSHES_GUARDED_BY(mutex_) = 0;
 };
 

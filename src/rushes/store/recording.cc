@@ -630,13 +630,11 @@ const ChunkGroups& RecordingStore::groups() const {
 }
 
 arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std::span<const uint32_t> wanted, ChunkCache* cache) const {
-  // In the cache, groups count from here; there are never so many chunks.
-  constexpr uint32_t kGroupKey = uint32_t{1} << 31;
   const ChunkGroups& all = groups();
   std::vector<uint32_t> keys;
   for (const uint32_t group : wanted) {
     if (group >= all.size()) return arrow::Status::IndexError("no group ", group, " among ", all.size());
-    keys.push_back(kGroupKey | group);
+    keys.push_back(ChunkCache::kGroup | group);
   }
   std::vector<ChunkPtr> joined(wanted.size());
   if (cache != nullptr) cache->Find(cache_owner_, keys, {}, &joined);

@@ -151,6 +151,7 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
     SegmentChunks found;
     found.segment_id = id;
     found.schema = it->second.schema;
+    std::vector<EntityPath> entities;
     for (size_t i = 0; i < it->second.chunks.size(); ++i) {
       const Chunk& chunk = *it->second.chunks[i];
       bool wanted_entity = !selection.entities;
@@ -162,9 +163,9 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
       if (!generous_ && !IsSelected(selection, id, it->second, chunk)) continue;
       ChunkInfo info;
       info.id = chunk.id();
-      const auto known = std::find(found.entities.begin(), found.entities.end(), chunk.entity());
-      info.entity = static_cast<uint32_t>(known - found.entities.begin());
-      if (known == found.entities.end()) found.entities.push_back(chunk.entity());
+      const auto known = std::find(entities.begin(), entities.end(), chunk.entity());
+      info.entity = static_cast<uint32_t>(known - entities.begin());
+      if (known == entities.end()) entities.push_back(chunk.entity());
       info.is_static = chunk.is_static();
       if (const int timeline = chunk.schema().TimelineIndex(selection.timeline); timeline >= 0 && chunk.num_rows() > 0) {
         info.has_timeline = true;
@@ -177,6 +178,7 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
       info.locator = i;
       found.chunks.push_back(info);
     }
+    found.entities = std::make_shared<const std::vector<EntityPath>>(std::move(entities));
     out.push_back(std::move(found));
   }
   return out;

@@ -167,6 +167,60 @@ std::vector<MemorySegment> RandomSegments(std::mt19937& random) {
   return segments;
 }
 
+std::vector<MemorySegment> AlignedSegments(std::mt19937& random) {
+  std::vector<MemorySegment> segments;
+  const int num_segments = 1 + Pick(random, 40);
+  const bool has_tick = Chance(random, 50), has_static = Chance(random, 40);
+  const int oddities = Chance(random, 50) ? 0 : 30;  // percent
+  uint64_t number = 0;
+  for (int s = 0; s < num_segments; ++s) {
+    MemorySegment segment;
+    segment.id = "s" + std::to_string(s);
+    const int rows = 1 + Pick(random, 6);
+    const int64_t first = Pick(random, 8);
+    for (const char* const entity : {"/a", "/a/b", "/c"}) {
+      const bool is_odd = Chance(random, oddities);
+      const int oddity = is_odd ? Pick(random, 9) : -1;
+      if (oddity == 0) continue;
+      std::vector<Timeline> timelines = {{"frame", TimeType::kSequence}};
+      if (has_tick && oddity != 1) timelines.push_back({"tick", TimeType::kDuration});
+      const int num_chunks = oddity == 2 && rows > 1 ? 2 : 1;
+      for (int c = 0; c < num_chunks; ++c) {
+        ChunkBuilder builder(EntityPath::Parse(entity), timelines);
+        std::vector<std::shared_ptr<arrow::DataType>> types = {arrow::int64(), arrow::utf8()};
+        builder.AddColumn({std::nullopt, "x", std::nullopt}, types[0]);
+        builder.AddColumn({std::nullopt, "y", std::nullopt}, types[1]);
+        if (std::string_view(entity) == "/c") {
+          types.push_back(oddity == 3 ? kWide : kNarrow);
+          builder.AddColumn({std::nullopt, "z", std::nullopt}, types.back());
+        }
+        if (oddity == 4) {
+          types.push_back(arrow::boolean());
+          builder.AddColumn({"rerun.archetypes.Clear", kClearComponent, "rerun.components.ClearIsRecursive"}, types.back());
+        }
+        for (int r = c; r < rows; r += num_chunks) {
+          std::vector<int64_t> times = {oddity == 5 ? first + 2 * r : oddity == 6 ? first : first + r};
+          if (timelines.size() > 1) times.push_back(oddity == 7 ? Pick(random, 9) : 100 + first + r);
+          std::vector<std::shared_ptr<arrow::Array>> cells;
+          for (const auto& type : types) cells.push_back(oddity == 8 && Chance(random, 30) ? nullptr : RandomItems(type, random));
+          if (!builder.AddRow({1, ++number}, std::move(times), std::move(cells)).ok()) std::abort();
+        }
+        segment.layers["base"].push_back(builder.Finish({2, ++number}).ValueOrDie());
+      }
+    }
+    for (int c = has_static ? Pick(random, 3) : 0; c > 0; --c) {
+      ChunkBuilder builder(EntityPath::Parse(Chance(random, 50) ? "/a" : "/d"), {});
+      builder.AddColumn({std::nullopt, "y", std::nullopt}, arrow::utf8());
+      for (int r = 1 + Pick(random, 2); r > 0; --r) {
+        if (!builder.AddRow({1, ++number}, {}, {Chance(random, 15) ? nullptr : RandomItems(arrow::utf8(), random)}).ok()) std::abort();
+      }
+      segment.layers[Chance(random, 30) ? "fix" : "base"].push_back(builder.Finish({2, ++number}).ValueOrDie());
+    }
+    segments.push_back(std::move(segment));
+  }
+  return segments;
+}
+
 RandomRequest RandomRequestFor(const DatasetSchema& schema, const std::vector<MemorySegment>& segments, std::mt19937& random) {
   namespace cp = arrow::compute;
   RandomRequest out;

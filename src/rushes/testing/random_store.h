@@ -17,6 +17,9 @@ namespace rushes {
 // structs that differ by a field, static values, flat and recursive clears, properties. Row ids are unique.
 std::vector<MemorySegment> RandomSegments(std::mt19937& random);
 
+// Up to forty short segments, of which most were logged at the same times throughout; the others differ from that in one way or another.
+std::vector<MemorySegment> AlignedSegments(std::mt19937& random);
+
 struct RandomRequest {
   Query query;
   std::optional<std::vector<std::string>> columns;

@@ -440,7 +440,9 @@ TEST_F(TableTest, DamagedFilesAreErrorsThatNameThem) {
     broken[i] = static_cast<char>(broken[i] ^ 0x55);
     put(manifest, broken);
     const auto opened = Table::Open(path_);
-    if (!opened.ok()) EXPECT_THAT(opened.status().message(), HasSubstr(manifest));
+    if (!opened.ok()) {
+      EXPECT_THAT(opened.status().message(), HasSubstr(manifest));
+    }
   }
   put(manifest, "");
   EXPECT_THAT(Table::Open(path_).status().message(), HasSubstr("not a readable table manifest"));

@@ -289,8 +289,8 @@ TEST_F(ClientTest, FindsAndFetches) {
     ASSERT_EQ(found.size(), 1);
     EXPECT_EQ(found[0].segment_id, "seg");
     ASSERT_EQ(found[0].chunks.size(), 4) << "each chunk once, however often it was found";
-    ASSERT_EQ(found[0].entities.size(), 1);
-    EXPECT_EQ(found[0].entities[0].text(), "/e");
+    ASSERT_EQ(found[0].entities->size(), 1);
+    EXPECT_EQ(found[0].entity_of(0).text(), "/e");
     EXPECT_TRUE(found[0].schema->FindColumn(EntityPath::Parse("/e"), "fixed")->is_static);
     int static_chunks = 0;
     for (const auto& info : found[0].chunks) {

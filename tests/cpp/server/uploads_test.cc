@@ -547,7 +547,9 @@ TEST_F(DatasetTest, StreamsCarryTheRevisionInTheirFirstMessage) {
     int messages = 0;
     while (reader->Read(&response)) {
       EXPECT_EQ(response.has_meta(), messages == 0);
-      if (messages++ == 0) EXPECT_EQ(response.meta().dataset_revision(), Revision());
+      if (messages++ == 0) {
+        EXPECT_EQ(response.meta().dataset_revision(), Revision());
+      }
     }
     EXPECT_TRUE(reader->Finish().ok());
     EXPECT_GE(messages, 1);

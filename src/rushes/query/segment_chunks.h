@@ -1,0 +1,20 @@
+// Which of the chunks that were found in a segment a scan has to look at.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "arrow/result.h"
+#include "rushes/query/chunk_source.h"
+#include "rushes/query/scan_plan.h"
+
+namespace rushes {
+
+// Whether a chunk may hold a value that is needed, or a clear.
+bool HoldsNeeded(const ScanPlan& plan, const SegmentChunks& segment, uint32_t chunk);
+
+// Positions of static chunks, and of those on the index, of the entities in view; without those of which rows cannot depend. Sources may
+// offer more than was asked for. Invalid if a chunk names no entity.
+arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const SegmentChunks& segment);
+
+}  // namespace rushes
