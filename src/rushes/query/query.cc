@@ -61,7 +61,6 @@ constexpr int64_t kFirstWaveBytes = int64_t{1} << 20;
 constexpr size_t kMaxWaveSegments = 512;
 // Small segments that one thread scans in a row.
 constexpr size_t kMaxPieceSegments = 64;
-constexpr int64_t kMaxPieceBytes = int64_t{1} << 20;
 // Batches that a small segment is ahead of the reader by.
 constexpr size_t kMaxBatchesAhead = 2;
 // Batches are joined up to this size; those with more bytes stand alone, since joining copies.
@@ -277,23 +276,25 @@ class ScanReader final : public arrow::RecordBatchReader {
     }
     wave_bytes_ = wave_bytes_ == 0 ? kFirstWaveBytes : std::min(wave_bytes_ * 4, kMaxWaveBytes);
     const int64_t max_bytes = std::min(wave_bytes_, plan_->options.memory_budget / 8);
-    int64_t bytes = 0, piece_bytes = 0;
-    for (size_t count = 0; count < kMaxWaveSegments; ++count) {
+    std::vector<SegmentChunks> segments;
+    int64_t bytes = 0;
+    while (segments.size() < kMaxWaveSegments) {
       if (found_.empty()) {
         if (!plan_->reads_ahead()) break;
         ARROW_ASSIGN_OR_RAISE(const bool more, Lookup());
         if (!more) break;
       }
       const int64_t size = BytesOf(found_.front());
-      if (size > small || (count > 0 && bytes + size > max_bytes)) break;
-      if (wave->pieces.empty() || piece_bytes + size > kMaxPieceBytes || wave->pieces.back().segments.size() >= kMaxPieceSegments) {
-        wave->pieces.emplace_back();
-        piece_bytes = 0;
-      }
+      if (size > small || (!segments.empty() && bytes + size > max_bytes)) break;
       bytes += size;
-      piece_bytes += size;
-      wave->pieces.back().segments.push_back(std::move(found_.front()));
+      segments.push_back(std::move(found_.front()));
       found_.pop_front();
+    }
+    // Enough pieces for all threads, of neither too many segments nor too few.
+    const size_t per_piece = std::clamp<size_t>(segments.size() / (4 * static_cast<size_t>(WorkParallelism())), 1, kMaxPieceSegments);
+    for (size_t i = 0; i < segments.size(); ++i) {
+      if (i % per_piece == 0) wave->pieces.emplace_back();
+      wave->pieces.back().segments.push_back(std::move(segments[i]));
     }
     std::vector<WorkSet::Piece> work;
     for (size_t i = 0; i < wave->pieces.size(); ++i) {
