@@ -572,6 +572,18 @@ arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange
 
 }  // namespace
 
+// A small chunk the way of ChunkJoiner, which costs half of what Arrow's reader does; null: only that can read it.
+arrow::Result<ChunkPtr> RecordingStore::DecodeSmall(std::string_view bytes, uint32_t chunk) const {
+  if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kMaxMemberBytes) return nullptr;
+  thread_local std::string scratch;
+  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes));
+  ARROW_ASSIGN_OR_RAISE(const auto payload, rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
+  ChunkJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
+  ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), payload));
+  if (!fits) return nullptr;
+  return joiner.Finish();
+}
+
 arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const uint32_t> chunks, ChunkCache* cache) const {
   return ReadChunks(chunks, {}, cache);
 }
@@ -612,8 +624,11 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
   ranges = PlacesOf(*index_, positions);
   ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
     const size_t at = whole[request];
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeMessage(std::string_view(*bytes)));
-    ARROW_RETURN_NOT_OK(check(at, *chunk));
+    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(std::string_view(*bytes), chunks[at]));
+    if (chunk == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(std::string_view(*bytes)));
+      ARROW_RETURN_NOT_OK(check(at, *chunk));
+    }
     if (cache != nullptr) {
       chunk = cache->times().Share(std::move(chunk));
       cache->Insert(cache_owner_, chunks[at], nullptr, chunk);

@@ -73,6 +73,7 @@ class RecordingStore {
  private:
   friend class RecordingOpener;
   RecordingStore() = default;
+  arrow::Result<ChunkPtr> DecodeSmall(std::string_view bytes, uint32_t chunk) const;
   StoreId id_;
   ByteSourcePtr source_;
   SegmentIndexPtr index_;
