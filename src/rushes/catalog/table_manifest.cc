@@ -17,6 +17,7 @@
 #include "arrow/record_batch.h"
 #include "arrow/util/base64.h"
 #include "arrow/util/key_value_metadata.h"
+#include "rushes/chunk/decode_budget.h"
 
 namespace rushes {
 namespace {
@@ -42,8 +43,10 @@ arrow::Result<std::string> Required(const arrow::Schema& schema, const char* key
 }
 
 arrow::Result<TableManifest> Decode(const std::shared_ptr<arrow::Buffer>& bytes) {
+  const DecodeBudget budget(bytes->size());
   auto options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
+  options.memory_pool = DecodeBudget::pool();
   ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchFileReader::Open(std::make_shared<arrow::io::BufferReader>(bytes), options));
   const auto& outer = *reader->schema();
   ARROW_ASSIGN_OR_RAISE(const std::string format, Required(outer, kFormatKey));

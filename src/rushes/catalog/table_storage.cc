@@ -15,6 +15,7 @@
 #include "arrow/util/byte_size.h"
 #include "rushes/catalog/table_files.h"
 #include "rushes/catalog/table_schema.h"
+#include "rushes/chunk/decode_budget.h"
 #include "rushes/chunk/tuid.h"
 #include "spdlog/spdlog.h"
 
@@ -73,6 +74,8 @@ class FilesReader final : public arrow::RecordBatchReader {
         }
         ARROW_RETURN_NOT_OK(Checked(OpenNext()));
       }
+      // What a damaged file announces is not allocated.
+      const DecodeBudget budget(files_[next_].bytes);
       std::shared_ptr<arrow::RecordBatch> batch;
       ARROW_RETURN_NOT_OK(Checked(reader_->ReadNext(&batch)));
       if (batch != nullptr) {
@@ -99,13 +102,15 @@ class FilesReader final : public arrow::RecordBatchReader {
 
   arrow::Status OpenNext() {
     rows_ = 0;
-    ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::ReadableFile::Open(path()));
+    const DecodeBudget budget(files_[next_].bytes);
+    ARROW_ASSIGN_OR_RAISE(const auto file, arrow::io::ReadableFile::Open(path(), DecodeBudget::pool()));
     ARROW_ASSIGN_OR_RAISE(const int64_t size, file->GetSize());
     if (size != files_[next_].bytes) {
       return arrow::Status::Invalid("it has ", size, " bytes, not the ", files_[next_].bytes, " that its table says");
     }
     auto options = arrow::ipc::IpcReadOptions::Defaults();
     options.use_threads = false;
+    options.memory_pool = DecodeBudget::pool();
     if (is_projected_) {
       options.included_fields = columns_;
       std::sort(options.included_fields.begin(), options.included_fields.end());

@@ -41,7 +41,7 @@ inline std::string Mutate(std::string bytes, std::string_view other, FuzzRandom&
       case 3: {  // a number of 2, 4 or 8 bytes, mostly where one lies
         const size_t width = size_t{2} << Below(random, 3);
         const size_t to = Below(random, 4) == 0 ? at : at / width * width;
-        const int64_t number = kNumbers[Below(random, std::size(kNumbers))] + static_cast<int64_t>(Below(random, 3)) - 1;
+        const uint64_t number = static_cast<uint64_t>(kNumbers[Below(random, std::size(kNumbers))]) + Below(random, 3) - 1;
         if (to + width <= bytes.size()) std::memcpy(bytes.data() + to, &number, width);
         break;
       }
