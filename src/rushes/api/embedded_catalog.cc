@@ -1,5 +1,7 @@
 #include "rushes/api/embedded_catalog.h"
 
+#include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "arrow/array/builder_binary.h"
@@ -47,6 +49,18 @@ class EmbeddedConnection final : public Connection {
 
   std::string url() const override { return shared_->url; }
   bool is_local() const override { return true; }
+
+  arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) override {
+    ARROW_RETURN_NOT_OK(CheckLinkMeasure(num_bytes, num_pings));
+    LinkSpeed out;
+    for (uint32_t i = 0; i < num_pings; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      ARROW_RETURN_NOT_OK(FindEntries({EntryId(), std::nullopt, std::nullopt}).status());
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      if (i == 0 || elapsed.count() < out.round_trip_s) out.round_trip_s = elapsed.count();
+    }
+    return out;
+  }
 
   arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());

@@ -131,6 +131,12 @@ struct UploadGrant {
   uint64_t part_bytes = 0;
 };
 
+// How far away a catalog is.
+struct LinkSpeed {
+  double round_trip_s = 0;
+  std::optional<double> bytes_per_s;  // nullopt: too fast to be measured, or nothing travels
+};
+
 // Selects entries; unset parts match all.
 struct EntryFilter {
   std::optional<EntryId> id;

@@ -27,6 +27,10 @@ class Connection {
   virtual std::string url() const = 0;
   virtual bool is_local() const = 0;
 
+  // The shortest of `num_pings` round trips, and the speed at which `num_bytes` that do not compress arrive. Invalid: no ping or
+  // more than 10000, or more than 32 MiB. In process a round trip is the smallest question to the catalog, and no bytes travel.
+  virtual arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) = 0;
+
   virtual arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) = 0;
   virtual arrow::Result<DatasetEntry> CreateDataset(const std::string& name) = 0;
   virtual arrow::Result<DatasetEntry> ReadDataset(EntryId id) = 0;
@@ -109,5 +113,8 @@ class Connection {
   // The dataset as a source of chunks; keeps the connection (and an embedded server) alive.
   virtual arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) = 0;
 };
+
+// What MeasureLink takes.
+arrow::Status CheckLinkMeasure(uint64_t num_bytes, uint32_t num_pings);
 
 }  // namespace rushes

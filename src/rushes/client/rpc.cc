@@ -365,7 +365,7 @@ arrow::Result<std::unique_ptr<ServerStream>> RpcChannel::Stream(const char* meth
   impl->method = method;
   impl->fork_generation = fork_generation_;
   SetUp(&impl->context, token_, wire::TuidToText(client_id_), options, revision);
-  impl->channel = impl_->channel(true);
+  impl->channel = impl_->channel(!options.on_first_connection);
   const std::string path = MethodPath(method);
   const grpc::internal::RpcMethod rpc(path.c_str(), grpc::internal::RpcMethod::SERVER_STREAMING);
   impl->reader.reset(grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, request));

@@ -66,6 +66,8 @@ class FakeServer final : public cloud::RerunCloudService::Service {
   std::atomic<int> busy_answers{0};    // FindChunks says RESOURCE_EXHAUSTED so often first
   std::atomic<int> broken_fetches{0};  // FetchChunks breaks off after one chunk so often first
   std::atomic<bool> hang_tasks{false};
+  std::atomic<int> ping_ms{0};
+  std::atomic<int> bytes_short{0};  // of a bandwidth test
   std::atomic<int> num_get_schemas{0};
   std::atomic<int> num_find_chunks{0};
   std::atomic<int> num_query_dataset{0};
@@ -110,6 +112,15 @@ class FakeServer final : public cloud::RerunCloudService::Service {
     entry.entry.id = kDataset;
     entry.entry.name = "d";
     wire::ToProto(entry, response->mutable_dataset());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status DoBandwidthTest(grpc::ServerContext*, const cloud::DoBandwidthTestRequest* request,
+                               grpc::ServerWriter<cloud::DoBandwidthTestResponse>* writer) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(ping_ms));
+    cloud::DoBandwidthTestResponse response;
+    response.mutable_payload()->assign(request->num_bytes() - static_cast<uint64_t>(bytes_short), 'x');
+    writer->Write(response);
     return grpc::Status::OK;
   }
 
@@ -457,6 +468,19 @@ TEST_F(ClientTest, WaitsForTasks) {
   EXPECT_EQ(wire::CodeOf(status), wire::RpcCode::kDeadlineExceeded) << status;
   EXPECT_NE(status.message().find("2 of 2 tasks"), std::string::npos) << status;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
+}
+
+TEST_F(ClientTest, MeasuresTheLink) {
+  server.ping_ms = 30;
+  const auto connection = Open();
+  const LinkSpeed speed = Get(connection->MeasureLink(1 << 20, 3));
+  EXPECT_GE(speed.round_trip_s, 0.03);
+  EXPECT_LT(speed.round_trip_s, 5);
+  if (speed.bytes_per_s) EXPECT_GT(*speed.bytes_per_s, 0);
+  server.bytes_short = 1;
+  const arrow::Status status = connection->MeasureLink(100, 1).status();
+  EXPECT_TRUE(status.IsIOError()) << status;
+  EXPECT_NE(status.message().find("sent 0 of the 1 bytes"), std::string::npos) << status;
 }
 
 TEST_F(ClientTest, ForkedChildrenAreTold) {
