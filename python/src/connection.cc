@@ -234,6 +234,7 @@ void BindConnection(nb::module_& module) {
           },
           nb::arg("id"));
   BindCompanions(module, connection);
+  BindSegmentStore(module, connection);
 }
 
 }  // namespace rushes::python

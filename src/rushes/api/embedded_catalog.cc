@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <unordered_set>
 
 #include "arrow/array/builder_binary.h"
 #include "arrow/io/file.h"
@@ -41,6 +42,30 @@ class EmbeddedTableReader final : public arrow::RecordBatchReader {
   const std::shared_ptr<void> keep_alive_;
   const std::shared_ptr<arrow::RecordBatchReader> reader_;
 };
+
+// The chunks of a segment's layers as their manifest lists them.
+std::vector<SegmentChunk> ChunksOf(const Segment& segment) {
+  std::vector<SegmentChunk> out;
+  std::unordered_set<ChunkId> seen;
+  for (const LayerPtr& layer : segment.layers) {
+    const SegmentIndex& index = *layer->store->index();
+    std::vector<std::vector<std::string>> components(index.num_chunks());
+    for (const SegmentIndex::Column& column : index.columns()) {
+      for (const auto& entry : index.Entries(column)) components[entry.chunk].push_back(index.components()[column.component].component);
+    }
+    for (size_t i = 0; i < index.num_chunks(); ++i) {
+      if (!seen.insert(index.id(i)).second) continue;
+      SegmentChunk chunk{index.id(i), index.entities()[index.entity(i)], index.is_static(i), index.num_rows(i),
+                         {},          std::move(components[i])};
+      for (size_t t = 0; t < index.timelines().size(); ++t) {
+        if (index.Span(i, static_cast<int>(t))) chunk.timelines.push_back(index.timelines()[t].name);
+      }
+      std::sort(chunk.components.begin(), chunk.components.end());
+      out.push_back(std::move(chunk));
+    }
+  }
+  return out;
+}
 
 class EmbeddedConnection final : public Connection {
  public:
@@ -301,6 +326,15 @@ class EmbeddedConnection final : public Connection {
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override {
     ARROW_RETURN_NOT_OK(Dataset(dataset).status());
     return MakeLocalChunkSource(shared_, keep_alive_, dataset);
+  }
+
+  arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) override {
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, Dataset(dataset));
+    const Segment* segment = entry->content->FindSegment(segment_id);
+    if (segment == nullptr) {
+      return arrow::Status::KeyError("Segment '", segment_id, "' not found in dataset '", entry->entry.name, "'");
+    }
+    return ChunksOf(*segment);
   }
 
  private:

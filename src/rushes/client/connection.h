@@ -112,6 +112,8 @@ class Connection {
 
   // The dataset as a source of chunks; keeps the connection (and an embedded server) alive.
   virtual arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) = 0;
+  // The chunks of a segment over all its layers, none twice. KeyError: there is no such segment.
+  virtual arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) = 0;
 };
 
 // What MeasureLink takes.

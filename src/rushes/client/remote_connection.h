@@ -106,6 +106,7 @@ class RemoteConnection : public Connection {
                                                                      const std::optional<std::vector<std::string>>& columns) override;
   arrow::Status WriteTable(EntryId id, TableInsertMode mode, arrow::RecordBatchReader* rows) override;
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override;
+  arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) override;
 
  private:
   explicit RemoteConnection(std::shared_ptr<Session> session) : session_(std::move(session)) {}
