@@ -234,6 +234,7 @@ void BindConnection(nb::module_& module) {
           },
           nb::arg("id"));
   BindCompanions(module, connection);
+  BindEvents(module, connection);
   BindSegmentStore(module, connection);
 }
 

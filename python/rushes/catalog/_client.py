@@ -16,6 +16,7 @@ from rushes import _core
 from rushes._errors import AlreadyExistsError, NotFoundError, nearest
 
 from ._entry import DatasetEntry, Entry, _uri
+from ._events import CatalogEvents
 from ._ids import EntryId, EntryKind
 from ._table import TableEntry
 from ._upload import stage
@@ -318,6 +319,32 @@ class CatalogClient:
         pings = _count("num_pings", num_pings)
         rtt, bandwidth = self._connection.measure_link(_count("num_bytes", num_bytes), pings)
         return BenchmarkResult(timedelta(seconds=rtt), bandwidth)
+
+    def events(self) -> CatalogEvents:
+        """Watch the entries of the catalog; return an iterator over what happens to them from now on.
+
+        Whatever happens after this call has returned is in it: an :class:`EntryCreated` or :class:`EntryDeleted` for each dataset and table,
+        by whichever client. Renaming and registering recordings are no events, nor are the datasets that belong to an entry. At most 1024
+        events wait for a reader; beyond, the oldest are lost.
+
+        >>> with client.events() as events:
+        ...     for event in events:
+        ...         print(event)
+
+        Returns
+        -------
+        CatalogEvents
+            To be closed by its `close`, by `with`, or by dropping it. Thread safe.
+
+        Raises
+        ------
+        ConnectionError
+            If the server cannot be reached or is shut down.
+        NotImplementedError
+            If the server knows of no events.
+
+        """
+        return CatalogEvents(self._connection.watch_events())
 
     def _find(self, include_hidden: bool) -> list[_core.EntryDetails]:
         found = self._connection.find_entries()

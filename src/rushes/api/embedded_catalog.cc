@@ -10,6 +10,7 @@
 #include "arrow/table.h"
 #include "rushes/catalog/asset_coverage.h"
 #include "rushes/catalog/source_url.h"
+#include "rushes/client/event_queue.h"
 #include "rushes/client/table_batches.h"
 #include "rushes/wire/status.h"
 
@@ -19,6 +20,8 @@ namespace {
 // A registration that takes longer goes on behind its answer.
 constexpr double kRegisterWaitS = 2;
 constexpr int64_t kStageBlockBytes = 1 << 20;
+// How soon those who wait for events see that the server is closed.
+constexpr double kEventWaitS = 0.1;
 
 arrow::Result<std::shared_ptr<arrow::Table>> ToTable(arrow::Result<std::shared_ptr<arrow::RecordBatch>> batch) {
   ARROW_RETURN_NOT_OK(batch.status());
@@ -41,6 +44,32 @@ class EmbeddedTableReader final : public arrow::RecordBatchReader {
   const std::shared_ptr<EmbeddedCatalog> shared_;
   const std::shared_ptr<void> keep_alive_;
   const std::shared_ptr<arrow::RecordBatchReader> reader_;
+};
+
+// The events of a catalog, until the server is closed.
+class EmbeddedEventStream final : public EventStream {
+ public:
+  EmbeddedEventStream(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive)
+      : shared_(std::move(catalog)), keep_alive_(std::move(keep_alive)) {
+    subscription_ = shared_->catalog->Subscribe([queue = queue_](const CatalogEvent& event) { queue->Push(event); });
+  }
+
+  arrow::Result<std::optional<CatalogEvent>> Next(double timeout_s) override {
+    for (;; timeout_s -= kEventWaitS) {
+      ARROW_ASSIGN_OR_RAISE(const auto event, queue_->Next(std::min(timeout_s, kEventWaitS)));
+      if (event || queue_->is_closed()) return event;
+      ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+      if (timeout_s <= kEventWaitS) return event;
+    }
+  }
+  void Close() override { queue_->Close(); }
+  bool is_closed() const override { return queue_->is_closed(); }
+
+ private:
+  const std::shared_ptr<EmbeddedCatalog> shared_;
+  const std::shared_ptr<void> keep_alive_;
+  const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
+  std::shared_ptr<void> subscription_;
 };
 
 // The chunks of a segment's layers as their manifest lists them.
@@ -85,6 +114,11 @@ class EmbeddedConnection final : public Connection {
       if (i == 0 || elapsed.count() < out.round_trip_s) out.round_trip_s = elapsed.count();
     }
     return out;
+  }
+
+  arrow::Result<std::shared_ptr<EventStream>> WatchEvents() override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return std::make_shared<EmbeddedEventStream>(shared_, keep_alive_);
   }
 
   arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) override {

@@ -142,6 +142,12 @@ struct SegmentChunk {
   std::vector<std::string> components;  // that have a value in it; sorted
 };
 
+// An entry came or went. Companions of entries give no events of their own.
+struct CatalogEvent {
+  bool created = false;  // else deleted
+  EntryId id;
+};
+
 // How far away a catalog is.
 struct LinkSpeed {
   double round_trip_s = 0;

@@ -11,6 +11,7 @@
 #include "arrow/table.h"
 #include "rushes/chunk/catalog_types.h"
 #include "rushes/chunk/dataset_schema.h"
+#include "rushes/client/event_stream.h"
 #include "rushes/query/chunk_source.h"
 
 namespace rushes {
@@ -30,6 +31,10 @@ class Connection {
   // The shortest of `num_pings` round trips, and the speed at which `num_bytes` that do not compress arrive. Invalid: no ping or
   // more than 10000, or more than 32 MiB. In process a round trip is the smallest question to the catalog, and no bytes travel.
   virtual arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) = 0;
+
+  // What happens to the entries of the catalog from now on: what happens after this has returned is seen. NotImplemented: the server
+  // knows of no events. Keeps the connection (and an embedded server) alive.
+  virtual arrow::Result<std::shared_ptr<EventStream>> WatchEvents() = 0;
 
   virtual arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) = 0;
   virtual arrow::Result<DatasetEntry> CreateDataset(const std::string& name) = 0;

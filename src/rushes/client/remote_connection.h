@@ -65,6 +65,7 @@ class RemoteConnection : public Connection {
   std::string url() const override;
   bool is_local() const override { return false; }
   arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) override;
+  arrow::Result<std::shared_ptr<EventStream>> WatchEvents() override;
 
   arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) override;
   arrow::Result<DatasetEntry> CreateDataset(const std::string& name) override;

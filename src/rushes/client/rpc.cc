@@ -193,6 +193,11 @@ ServerStream::~ServerStream() {
   static_cast<void>(impl_->reader->Finish());
 }
 
+bool ServerStream::WaitForHeaders() {
+  impl_->reader->WaitForInitialMetadata();
+  return !impl_->context.GetServerInitialMetadata().empty();
+}
+
 void ServerStream::Cancel() { impl_->context.TryCancel(); }
 
 arrow::Result<bool> ServerStream::ReadRaw(const std::function<arrow::Status(const wire::BytePieces&)>& use) {

@@ -37,6 +37,9 @@ class ServerStream {
   arrow::Result<bool> Read(google::protobuf::MessageLite* response);
   // The bytes of the next response, valid during `use` only.
   arrow::Result<bool> ReadRaw(const std::function<arrow::Status(const wire::BytePieces&)>& use);
+  // Waits until the server has begun to answer or the call has failed. Before the first Read. True: there are headers, so it has not
+  // failed.
+  bool WaitForHeaders();
   void Cancel();
 
  private:
