@@ -43,7 +43,7 @@ foreach(_folder api chunk query)
 endforeach()
 # What a connection can do; how it is made is private.
 install(
-  FILES "${PROJECT_SOURCE_DIR}/src/rushes/client/connection.h"
+  FILES "${PROJECT_SOURCE_DIR}/src/rushes/client/connection.h" "${PROJECT_SOURCE_DIR}/src/rushes/client/event_stream.h"
   DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/rushes/client"
   COMPONENT development)
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/rushesConfig.cmake.in" "${PROJECT_BINARY_DIR}/rushesConfig.cmake"

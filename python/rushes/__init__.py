@@ -27,6 +27,7 @@ if str(_pa.cpp_build_info.so_version) != "2600":
     )
 
 from . import catalog as catalog
+from . import chunk as chunk
 from . import server as server
 from ._open import open_recordings as open_recordings
 
@@ -49,6 +50,7 @@ __all__ = [
     "SORBET_IS_TABLE_INDEX",
     "__version__",
     "catalog",
+    "chunk",
     "open_recordings",
     "server",
 ]

@@ -7,11 +7,13 @@ namespace rushes::python {
 
 namespace nb = nanobind;
 
-nb::object SchemaCapsule(const arrow::Schema& schema) {
-  auto exported = std::make_unique<ArrowSchema>();
-  Check(arrow::ExportSchema(schema, exported.get()));
-  PyObject* capsule = PyCapsule_New(exported.get(), "arrow_schema", [](PyObject* object) {
-    auto* pointer = static_cast<ArrowSchema*>(PyCapsule_GetPointer(object, "arrow_schema"));
+namespace {
+
+// Takes what was exported; `name` must outlive the capsule.
+template <typename Exported>
+nb::object Capsule(std::unique_ptr<Exported> exported, const char* name) {
+  PyObject* capsule = PyCapsule_New(exported.get(), name, [](PyObject* object) {
+    auto* pointer = static_cast<Exported*>(PyCapsule_GetPointer(object, PyCapsule_GetName(object)));
     if (pointer->release != nullptr) pointer->release(pointer);
     delete pointer;
   });
@@ -23,20 +25,25 @@ nb::object SchemaCapsule(const arrow::Schema& schema) {
   return nb::steal(capsule);
 }
 
+}  // namespace
+
+nb::object SchemaCapsule(const arrow::Schema& schema) {
+  auto exported = std::make_unique<ArrowSchema>();
+  Check(arrow::ExportSchema(schema, exported.get()));
+  return Capsule(std::move(exported), "arrow_schema");
+}
+
+nb::tuple BatchCapsules(const arrow::RecordBatch& batch) {
+  nb::object schema = SchemaCapsule(*batch.schema());
+  auto exported = std::make_unique<ArrowArray>();
+  Check(arrow::ExportRecordBatch(batch, exported.get()));
+  return nb::make_tuple(schema, Capsule(std::move(exported), "arrow_array"));
+}
+
 nb::object StreamCapsule(std::shared_ptr<arrow::RecordBatchReader> reader) {
   auto exported = std::make_unique<ArrowArrayStream>();
   Check(arrow::ExportRecordBatchReader(std::move(reader), exported.get()));
-  PyObject* capsule = PyCapsule_New(exported.get(), "arrow_array_stream", [](PyObject* object) {
-    auto* pointer = static_cast<ArrowArrayStream*>(PyCapsule_GetPointer(object, "arrow_array_stream"));
-    if (pointer->release != nullptr) pointer->release(pointer);
-    delete pointer;
-  });
-  if (capsule == nullptr) {
-    exported->release(exported.get());
-    throw nb::python_error();
-  }
-  exported.release();
-  return nb::steal(capsule);
+  return Capsule(std::move(exported), "arrow_array_stream");
 }
 
 void BindArrowObjects(nb::module_& module) {

@@ -21,6 +21,8 @@ struct TableObject {
 };
 
 nanobind::object SchemaCapsule(const arrow::Schema& schema);
+// A schema and an array, as `__arrow_c_array__` gives them.
+nanobind::tuple BatchCapsules(const arrow::RecordBatch& batch);
 nanobind::object StreamCapsule(std::shared_ptr<arrow::RecordBatchReader> reader);
 
 void BindArrowObjects(nanobind::module_& module);

@@ -27,6 +27,8 @@ void AddTableCalls(nanobind::class_<ConnectionObject>& connection);
 EntryId ToEntryId(const nanobind::bytes& id);
 // Methods of the class that connection.cc begins.
 void BindCompanions(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
+void BindEvents(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
+void BindSegmentStore(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
 
 // A dataset opened for reading.
 struct SourceObject {

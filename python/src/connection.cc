@@ -123,6 +123,15 @@ void BindConnection(nb::module_& module) {
       .def("url", [](const ConnectionObject& self) { return self.connection.get()->url(); })
       .def("is_local", [](const ConnectionObject& self) { return self.connection.get()->is_local(); })
       .def(
+          "measure_link",
+          [](const ConnectionObject& self, uint64_t num_bytes, uint32_t num_pings) {
+            auto connection = self.connection.get();
+            const LinkSpeed speed =
+                Check(CallBlocking([connection, num_bytes, num_pings] { return connection->MeasureLink(num_bytes, num_pings); }));
+            return std::tuple(speed.round_trip_s, speed.bytes_per_s);
+          },
+          nb::arg("num_bytes"), nb::arg("num_pings"))
+      .def(
           "find_entries",
           [](const ConnectionObject& self, std::optional<nb::bytes> id, std::optional<std::string> name, std::optional<int> kind) {
             EntryFilter filter;
@@ -225,6 +234,8 @@ void BindConnection(nb::module_& module) {
           },
           nb::arg("id"));
   BindCompanions(module, connection);
+  BindEvents(module, connection);
+  BindSegmentStore(module, connection);
 }
 
 }  // namespace rushes::python

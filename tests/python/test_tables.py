@@ -575,3 +575,22 @@ def test_blueprints_of_a_table(client: CatalogClient, table: TableEntry, tmp_pat
     blueprints.delete()
     with pytest.raises(ValueError, match="table blueprint dataset does not exist"):
         table.set_default_blueprint("x")
+
+
+def test_dataframes_are_written_by_the_table(client: CatalogClient) -> None:
+    """What docs/tables.md says in place of `df.write_table`, which DataFusion refuses before anything is changed."""
+    scores = client.create_table("scores", pa.schema({"run": pa.string(), "score": pa.float64()}))
+    scores.append(run=["a", "b", "c"], score=[0.2, 0.7, 0.9])
+    best = client.create_table("best", scores.arrow_schema())
+    frame = client.ctx.sql("select * from scores where score > 0.5")
+    with pytest.raises(Exception, match="Insert into not implemented"):
+        frame.write_table("best")
+    assert rows(best) == []
+    best.append(frame)
+    best.append(frame)
+    assert [row["run"] for row in rows(best)] == ["b", "c", "b", "c"]
+    best.overwrite(frame)
+    assert [row["run"] for row in rows(best)] == ["b", "c"]
+    # Also from the table that is written.
+    scores.overwrite(client.ctx.sql("select run, score * 100 as score from scores"))
+    assert [row["score"] for row in rows(scores)] == [20.0, 70.0, 90.0]

@@ -10,6 +10,7 @@ from rushes._index_values import IndexValuesLike
 from ._client import CatalogClient, VersionInfo
 from ._content_filter import ContentFilter
 from ._entry import DatasetEntry, DatasetSelection, Entry, Layer, Segment
+from ._events import CatalogEvent, CatalogEvents, EntryCreated, EntryDeleted
 from ._ids import EntryId, EntryKind
 from ._info import DatasetInfo, LayerInfo, TimelineInfo
 from ._registration import (
@@ -31,6 +32,8 @@ from ._table import TableEntry
 __all__ = [
     "AlreadyExistsError",
     "CatalogClient",
+    "CatalogEvent",
+    "CatalogEvents",
     "ComponentColumnDescriptor",
     "ComponentColumnSelector",
     "ContentFilter",
@@ -38,6 +41,8 @@ __all__ = [
     "DatasetInfo",
     "DatasetSelection",
     "Entry",
+    "EntryCreated",
+    "EntryDeleted",
     "EntryId",
     "EntryKind",
     "IndexColumnDescriptor",

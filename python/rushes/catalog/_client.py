@@ -6,6 +6,7 @@ import re
 import urllib.request
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from rushes import _core
 from rushes._errors import AlreadyExistsError, NotFoundError, nearest
 
 from ._entry import DatasetEntry, Entry, _uri
+from ._events import CatalogEvents
 from ._ids import EntryId, EntryKind
 from ._table import TableEntry
 from ._upload import stage
@@ -35,6 +37,21 @@ class VersionInfo:
     cloud_provider: str | None
     cloud_region: str | None
     features: list[str]
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """How far away a server is.
+
+    `rtt` is the time of a round trip. `bandwidth` is in bytes per second, or None where it could not be measured: too little was asked
+    for, or the catalog is in this process and nothing travels.
+    """
+
+    rtt: timedelta
+    bandwidth: float | None
+
+    def __repr__(self) -> str:
+        return f"BenchmarkResult(rtt={_duration(self.rtt)}, bandwidth={_rate(self.bandwidth)})"
 
 
 class CatalogClient:
@@ -274,6 +291,61 @@ class CatalogClient:
             return VersionInfo(f"rushes/{__version__}", None, None, ["per_segment_index_values"])
         return VersionInfo(_version_of(self.url), None, None, [])
 
+    def benchmark(
+        self, *, num_bytes: int = 16 * 1024 * 1024, num_pings: int = 5
+    ) -> BenchmarkResult:
+        """Measure how fast the server answers and how fast its bytes arrive.
+
+        In process the round trip is the smallest question to the catalog, and there is no bandwidth. Thread safe; others that use the
+        network at the same time are measured with it.
+
+        Parameters
+        ----------
+        num_bytes
+            How much to download, in bytes that do not compress: at most 32 MiB.
+        num_pings
+            How many round trips to make, 1 to 10000; the shortest counts.
+
+        Raises
+        ------
+        ValueError
+            If one of them is out of bounds.
+        TypeError
+            If one of them is no int.
+        ConnectionError
+            If the server cannot be reached.
+
+        """
+        pings = _count("num_pings", num_pings)
+        rtt, bandwidth = self._connection.measure_link(_count("num_bytes", num_bytes), pings)
+        return BenchmarkResult(timedelta(seconds=rtt), bandwidth)
+
+    def events(self) -> CatalogEvents:
+        """Watch the entries of the catalog; return an iterator over what happens to them from now on.
+
+        Whatever happens after this call has returned is in it: an :class:`EntryCreated` or :class:`EntryDeleted` for each dataset and table,
+        by whichever client. Renaming and registering recordings are no events, nor are the datasets that belong to an entry. At most 1024
+        events wait for a reader; beyond, the oldest are lost.
+
+        >>> with client.events() as events:
+        ...     for event in events:
+        ...         print(event)
+
+        Returns
+        -------
+        CatalogEvents
+            To be closed by its `close`, by `with`, or by dropping it. Thread safe.
+
+        Raises
+        ------
+        ConnectionError
+            If the server cannot be reached or is shut down.
+        NotImplementedError
+            If the server knows of no events.
+
+        """
+        return CatalogEvents(self._connection.watch_events())
+
     def _find(self, include_hidden: bool) -> list[_core.EntryDetails]:
         found = self._connection.find_entries()
         return [details for details in found if include_hidden or not details.name.startswith("__")]
@@ -307,6 +379,31 @@ class CatalogClient:
 
     def __repr__(self) -> str:
         return f"CatalogClient({self.url})"
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name} must be between 0 and {2**32 - 1}, got {value}")
+    return value
+
+
+def _duration(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} μs"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return "(too fast to measure)"
+    unit, *larger = ("B/s", "KiB/s", "MiB/s", "GiB/s")
+    while larger and value >= 1024:
+        value /= 1024
+        unit, *larger = larger
+    return f"{value:.0f} {unit}" if unit == "B/s" or value >= 100 else f"{value:.1f} {unit}"
 
 
 def _version_of(url: str) -> str:

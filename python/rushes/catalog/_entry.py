@@ -37,6 +37,8 @@ from ._schema import Schema
 if TYPE_CHECKING:
     import datafusion
 
+    from rushes.chunk import LazyStore
+
     from ._client import CatalogClient
     from ._table import TableEntry
 
@@ -229,6 +231,42 @@ class DatasetEntry(Companions, Entry):
         return f"memory:///{self.id}"
 
     # --- data
+
+    def segment_store(self, segment_id: str, *, include_assets: bool = True) -> LazyStore:
+        """Open a segment chunk by chunk: to see what it is made of, to read chunks as Arrow data, to write a recording.
+
+        The manifest is read at once, chunks when they are asked for. For rows on a timeline use :meth:`reader`.
+
+        Parameters
+        ----------
+        segment_id
+            The segment.
+        include_assets
+            Whether the chunks of the assets that apply to it come with it.
+
+        Returns
+        -------
+        rushes.chunk.LazyStore
+            The segment as it is now. Thread safe.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such segment.
+        TypeError
+            If the id is no str.
+        ConnectionError
+            If the server cannot be reached.
+
+        """
+        from rushes.chunk import LazyStore
+
+        if not isinstance(segment_id, str):
+            raise TypeError(f"segment_id must be a str, not {type(segment_id).__name__}")
+        connection = self._client._connection
+        return LazyStore(
+            connection.open_segment(self._details.id, segment_id, bool(include_assets))
+        )
 
     def filter_segments(
         self, segment_ids: str | Sequence[str] | datafusion.DataFrame

@@ -67,6 +67,9 @@ class EntryId:
         # Time and counter are told apart by their case.
         return self._bytes[:8].hex().upper() + self._bytes[8:].hex()
 
+    def __repr__(self) -> str:
+        return f"EntryId('{self}')"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EntryId):
             return NotImplemented

@@ -1,12 +1,16 @@
 #include "rushes/api/embedded_catalog.h"
 
+#include <algorithm>
+#include <chrono>
 #include <set>
+#include <unordered_set>
 
 #include "arrow/array/builder_binary.h"
 #include "arrow/io/file.h"
 #include "arrow/table.h"
 #include "rushes/catalog/asset_coverage.h"
 #include "rushes/catalog/source_url.h"
+#include "rushes/client/event_queue.h"
 #include "rushes/client/table_batches.h"
 #include "rushes/wire/status.h"
 
@@ -16,6 +20,8 @@ namespace {
 // A registration that takes longer goes on behind its answer.
 constexpr double kRegisterWaitS = 2;
 constexpr int64_t kStageBlockBytes = 1 << 20;
+// How soon those who wait for events see that the server is closed.
+constexpr double kEventWaitS = 0.1;
 
 arrow::Result<std::shared_ptr<arrow::Table>> ToTable(arrow::Result<std::shared_ptr<arrow::RecordBatch>> batch) {
   ARROW_RETURN_NOT_OK(batch.status());
@@ -40,6 +46,56 @@ class EmbeddedTableReader final : public arrow::RecordBatchReader {
   const std::shared_ptr<arrow::RecordBatchReader> reader_;
 };
 
+// The events of a catalog, until the server is closed.
+class EmbeddedEventStream final : public EventStream {
+ public:
+  EmbeddedEventStream(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive)
+      : shared_(std::move(catalog)), keep_alive_(std::move(keep_alive)) {
+    subscription_ = shared_->catalog->Subscribe([queue = queue_](const CatalogEvent& event) { queue->Push(event); });
+  }
+
+  arrow::Result<std::optional<CatalogEvent>> Next(double timeout_s) override {
+    for (;; timeout_s -= kEventWaitS) {
+      ARROW_ASSIGN_OR_RAISE(const auto event, queue_->Next(std::min(timeout_s, kEventWaitS)));
+      if (event || queue_->is_closed()) return event;
+      ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+      if (timeout_s <= kEventWaitS) return event;
+    }
+  }
+  void Close() override { queue_->Close(); }
+  bool is_closed() const override { return queue_->is_closed(); }
+
+ private:
+  const std::shared_ptr<EmbeddedCatalog> shared_;
+  const std::shared_ptr<void> keep_alive_;
+  const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
+  std::shared_ptr<void> subscription_;
+};
+
+// The chunks of a segment's layers as their manifest lists them.
+std::vector<SegmentChunk> ChunksOf(const Segment& segment) {
+  std::vector<SegmentChunk> out;
+  std::unordered_set<ChunkId> seen;
+  for (const LayerPtr& layer : segment.layers) {
+    const SegmentIndex& index = *layer->store->index();
+    std::vector<std::vector<std::string>> components(index.num_chunks());
+    for (const SegmentIndex::Column& column : index.columns()) {
+      for (const auto& entry : index.Entries(column)) components[entry.chunk].push_back(index.components()[column.component].component);
+    }
+    for (size_t i = 0; i < index.num_chunks(); ++i) {
+      if (!seen.insert(index.id(i)).second) continue;
+      SegmentChunk chunk{index.id(i), index.entities()[index.entity(i)], index.is_static(i), index.num_rows(i),
+                         {},          std::move(components[i])};
+      for (size_t t = 0; t < index.timelines().size(); ++t) {
+        if (index.Span(i, static_cast<int>(t))) chunk.timelines.push_back(index.timelines()[t].name);
+      }
+      std::sort(chunk.components.begin(), chunk.components.end());
+      out.push_back(std::move(chunk));
+    }
+  }
+  return out;
+}
+
 class EmbeddedConnection final : public Connection {
  public:
   EmbeddedConnection(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive)
@@ -47,6 +103,23 @@ class EmbeddedConnection final : public Connection {
 
   std::string url() const override { return shared_->url; }
   bool is_local() const override { return true; }
+
+  arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) override {
+    ARROW_RETURN_NOT_OK(CheckLinkMeasure(num_bytes, num_pings));
+    LinkSpeed out;
+    for (uint32_t i = 0; i < num_pings; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      ARROW_RETURN_NOT_OK(FindEntries({EntryId(), std::nullopt, std::nullopt}).status());
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      if (i == 0 || elapsed.count() < out.round_trip_s) out.round_trip_s = elapsed.count();
+    }
+    return out;
+  }
+
+  arrow::Result<std::shared_ptr<EventStream>> WatchEvents() override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    return std::make_shared<EmbeddedEventStream>(shared_, keep_alive_);
+  }
 
   arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) override {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
@@ -287,6 +360,15 @@ class EmbeddedConnection final : public Connection {
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override {
     ARROW_RETURN_NOT_OK(Dataset(dataset).status());
     return MakeLocalChunkSource(shared_, keep_alive_, dataset);
+  }
+
+  arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) override {
+    ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, Dataset(dataset));
+    const Segment* segment = entry->content->FindSegment(segment_id);
+    if (segment == nullptr) {
+      return arrow::Status::KeyError("Segment '", segment_id, "' not found in dataset '", entry->entry.name, "'");
+    }
+    return ChunksOf(*segment);
   }
 
  private:

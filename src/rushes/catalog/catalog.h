@@ -24,12 +24,6 @@
 
 namespace rushes {
 
-// An entry came or went. Companions of datasets give no events of their own.
-struct CatalogEvent {
-  bool created = false;  // else deleted
-  EntryId id;
-};
-
 struct RegisterOptions {
   // Damaged files are registered with what can be read of them, and the damage is logged.
   bool accept_damaged = false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "arrow/type_fwd.h"
+#include "rushes/chunk/entity_path.h"
 #include "rushes/chunk/tuid.h"
 
 namespace rushes {
@@ -129,6 +130,28 @@ struct UploadGrant {
   std::vector<Request> requests;
   std::string upload_token;
   uint64_t part_bytes = 0;
+};
+
+// One chunk of a segment, as the segment's manifest tells of it.
+struct SegmentChunk {
+  ChunkId id;
+  EntityPath entity;
+  bool is_static = false;
+  int64_t num_rows = 0;
+  std::vector<std::string> timelines;   // sorted
+  std::vector<std::string> components;  // that have a value in it; sorted
+};
+
+// An entry came or went. Companions of entries give no events of their own.
+struct CatalogEvent {
+  bool created = false;  // else deleted
+  EntryId id;
+};
+
+// How far away a catalog is.
+struct LinkSpeed {
+  double round_trip_s = 0;
+  std::optional<double> bytes_per_s;  // nullopt: too fast to be measured, or nothing travels
 };
 
 // Selects entries; unset parts match all.

@@ -11,6 +11,7 @@
 #include "arrow/table.h"
 #include "rushes/chunk/catalog_types.h"
 #include "rushes/chunk/dataset_schema.h"
+#include "rushes/client/event_stream.h"
 #include "rushes/query/chunk_source.h"
 
 namespace rushes {
@@ -26,6 +27,14 @@ class Connection {
   // `rerun+http://host:port` of the catalog; `local:name` of recordings that are opened without a server.
   virtual std::string url() const = 0;
   virtual bool is_local() const = 0;
+
+  // The shortest of `num_pings` round trips, and the speed at which `num_bytes` that do not compress arrive. Invalid: no ping or
+  // more than 10000, or more than 32 MiB. In process a round trip is the smallest question to the catalog, and no bytes travel.
+  virtual arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) = 0;
+
+  // What happens to the entries of the catalog from now on: what happens after this has returned is seen. NotImplemented: the server
+  // knows of no events. Keeps the connection (and an embedded server) alive.
+  virtual arrow::Result<std::shared_ptr<EventStream>> WatchEvents() = 0;
 
   virtual arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) = 0;
   virtual arrow::Result<DatasetEntry> CreateDataset(const std::string& name) = 0;
@@ -108,6 +117,11 @@ class Connection {
 
   // The dataset as a source of chunks; keeps the connection (and an embedded server) alive.
   virtual arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) = 0;
+  // The chunks of a segment over all its layers, none twice. KeyError: there is no such segment.
+  virtual arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) = 0;
 };
+
+// What MeasureLink takes.
+arrow::Status CheckLinkMeasure(uint64_t num_bytes, uint32_t num_pings);
 
 }  // namespace rushes

@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include "arrow/array/array_binary.h"
@@ -13,6 +14,7 @@
 #include "rerun/cloud/v1alpha1/cloud.pb.h"
 #include "rushes/client/address.h"
 #include "rushes/client/fork.h"
+#include "rushes/rrd/manifest.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
 #include "rushes/wire/headers.h"
@@ -30,6 +32,12 @@ using wire::ToProto;
 constexpr size_t kMaxCachedSchemas = 8192;
 // How long the deletion behind an Unregister may take.
 constexpr double kUnregisterTimeoutS = 600;
+// Bound of the places of chunks in a manifest whose file we never see.
+constexpr uint64_t kAnywhere = uint64_t{1} << 62;
+
+arrow::Status IndexByUrlOnly(const std::string& segment) {
+  return arrow::Status::NotImplemented("segment ", segment, ": the server gives its index by URL only, which is not supported");
+}
 
 template <typename Meta>
 void NoteMeta(RpcChannel* rpc, bool has_meta, const Meta& meta) {
@@ -175,7 +183,7 @@ arrow::Result<std::shared_ptr<const DatasetSchema>> Session::SchemaFromManifest(
   ARROW_RETURN_NOT_OK(rpc_->ReadAll("GetRrdManifest", request, About(dataset), &response, [&]() -> arrow::Status {
     NoteMeta(rpc_.get(), response.has_meta(), response.meta());
     if (!response.has_rrd_manifest()) {
-      return arrow::Status::NotImplemented("segment ", segment, ": the server gives its index by URL only, which is not supported");
+      return IndexByUrlOnly(segment);
     }
     ARROW_ASSIGN_OR_RAISE(const auto arrow_schema,
                           wire::DecodeSchema(response.rrd_manifest().sorbet_schema(), "RrdManifest.sorbet_schema"));
@@ -457,6 +465,36 @@ arrow::Result<std::shared_ptr<ChunkSource>> RemoteConnection::OpenDataset(EntryI
   // A clear error now rather than at the first query.
   ARROW_RETURN_NOT_OK(ReadDataset(dataset).status());
   return MakeRemoteChunkSource(session_, dataset);
+}
+
+arrow::Result<std::vector<SegmentChunk>> RemoteConnection::ListSegmentChunks(EntryId dataset, const std::string& segment_id) {
+  cloud::GetRrdManifestRequest request;
+  request.mutable_segment_id()->set_id(segment_id);
+  cloud::GetRrdManifestResponse response;
+  std::vector<SegmentChunk> out;
+  std::unordered_set<ChunkId> seen;
+  ARROW_RETURN_NOT_OK(session_->rpc().ReadAll("GetRrdManifest", request, About(dataset), &response, [&]() -> arrow::Status {
+    NoteMeta(&session_->rpc(), response.has_meta(), response.meta());
+    if (!response.has_rrd_manifest()) return IndexByUrlOnly(segment_id);
+    // The same message as in files; where a server keeps the chunks does not matter here.
+    const std::string bytes = response.rrd_manifest().SerializeAsString();
+    ARROW_ASSIGN_OR_RAISE(const auto packed, rrd::ParseManifest(bytes));
+    auto manifest = rrd::UnpackManifest(packed, 0, kAnywhere);
+    if (!manifest.ok()) {
+      return manifest.status().WithMessage("segment '", segment_id, "' of ", url(), ": ", manifest.status().message());
+    }
+    for (auto& entry : manifest->chunks) {
+      if (!seen.insert(entry.id).second) continue;
+      SegmentChunk chunk{entry.id, std::move(entry.entity), entry.is_static, entry.num_rows, {}, {}};
+      for (const Timeline& timeline : entry.timelines) chunk.timelines.push_back(timeline.name);
+      for (const auto& component : entry.components) chunk.components.push_back(component.descriptor.component);
+      std::sort(chunk.timelines.begin(), chunk.timelines.end());
+      std::sort(chunk.components.begin(), chunk.components.end());
+      out.push_back(std::move(chunk));
+    }
+    return arrow::Status::OK();
+  }));
+  return out;
 }
 
 }  // namespace rushes::client

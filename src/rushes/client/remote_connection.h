@@ -64,6 +64,8 @@ class RemoteConnection : public Connection {
 
   std::string url() const override;
   bool is_local() const override { return false; }
+  arrow::Result<LinkSpeed> MeasureLink(uint64_t num_bytes, uint32_t num_pings) override;
+  arrow::Result<std::shared_ptr<EventStream>> WatchEvents() override;
 
   arrow::Result<std::vector<EntryDetails>> FindEntries(const EntryFilter& filter) override;
   arrow::Result<DatasetEntry> CreateDataset(const std::string& name) override;
@@ -105,6 +107,7 @@ class RemoteConnection : public Connection {
                                                                      const std::optional<std::vector<std::string>>& columns) override;
   arrow::Status WriteTable(EntryId id, TableInsertMode mode, arrow::RecordBatchReader* rows) override;
   arrow::Result<std::shared_ptr<ChunkSource>> OpenDataset(EntryId dataset) override;
+  arrow::Result<std::vector<SegmentChunk>> ListSegmentChunks(EntryId dataset, const std::string& segment_id) override;
 
  private:
   explicit RemoteConnection(std::shared_ptr<Session> session) : session_(std::move(session)) {}

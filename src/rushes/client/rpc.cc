@@ -193,6 +193,11 @@ ServerStream::~ServerStream() {
   static_cast<void>(impl_->reader->Finish());
 }
 
+bool ServerStream::WaitForHeaders() {
+  impl_->reader->WaitForInitialMetadata();
+  return !impl_->context.GetServerInitialMetadata().empty();
+}
+
 void ServerStream::Cancel() { impl_->context.TryCancel(); }
 
 arrow::Result<bool> ServerStream::ReadRaw(const std::function<arrow::Status(const wire::BytePieces&)>& use) {
@@ -365,7 +370,7 @@ arrow::Result<std::unique_ptr<ServerStream>> RpcChannel::Stream(const char* meth
   impl->method = method;
   impl->fork_generation = fork_generation_;
   SetUp(&impl->context, token_, wire::TuidToText(client_id_), options, revision);
-  impl->channel = impl_->channel(true);
+  impl->channel = impl_->channel(!options.on_first_connection);
   const std::string path = MethodPath(method);
   const grpc::internal::RpcMethod rpc(path.c_str(), grpc::internal::RpcMethod::SERVER_STREAMING);
   impl->reader.reset(grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(impl->channel.get(), rpc, &impl->context, request));

@@ -22,10 +22,11 @@ class MessageLite;
 namespace rushes::client {
 
 struct CallOptions {
-  std::optional<EntryId> entry;    // the entry the call is about
-  double timeout_s = -1;           // negative: none, keep-alive finds dead servers
-  bool narrow_components = false;  // kNarrowHeader
-  bool is_read = true;             // repeated when the server was not reached, is busy or lags behind
+  std::optional<EntryId> entry;      // the entry the call is about
+  double timeout_s = -1;             // negative: none, keep-alive finds dead servers
+  bool narrow_components = false;    // kNarrowHeader
+  bool is_read = true;               // repeated when the server was not reached, is busy or lags behind
+  bool on_first_connection = false;  // a stream: there, and not on the one whose turn it is
 };
 
 // The responses of a streaming call. Not thread safe, except Cancel. Dropping it cancels the call.
@@ -36,6 +37,9 @@ class ServerStream {
   arrow::Result<bool> Read(google::protobuf::MessageLite* response);
   // The bytes of the next response, valid during `use` only.
   arrow::Result<bool> ReadRaw(const std::function<arrow::Status(const wire::BytePieces&)>& use);
+  // Waits until the server has begun to answer or the call has failed. Before the first Read. True: there are headers, so it has not
+  // failed.
+  bool WaitForHeaders();
   void Cancel();
 
  private:

@@ -123,6 +123,8 @@ arrow::Result<Compression> ToCompression(uint64_t value) {
   }
 }
 
+}  // namespace
+
 arrow::Result<PackedManifest> ParseManifest(std::string_view bytes) {
   static constexpr char kWhere[] = "RrdManifest";
   PackedManifest manifest;
@@ -161,8 +163,6 @@ arrow::Result<PackedManifest> ParseManifest(std::string_view bytes) {
   if (!known_encoder) return arrow::Status::Invalid("the data of an RrdManifest message has an unknown encoder version");
   return manifest;
 }
-
-}  // namespace
 
 arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut) {
   static constexpr char kWhere[] = "ArrowMsg";

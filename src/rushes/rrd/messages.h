@@ -82,6 +82,7 @@ struct PackedManifest {
 arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut = false);
 arrow::Result<SetStoreInfo> ParseSetStoreInfo(std::string_view bytes);
 arrow::Result<BlueprintActivation> ParseBlueprintActivation(std::string_view bytes);
+arrow::Result<PackedManifest> ParseManifest(std::string_view bytes);
 arrow::Result<std::vector<PackedManifest>> ParseFooter(std::string_view bytes);
 // The store of an ArrowMsg of which perhaps only the first bytes are given. Invalid if they do not suffice.
 arrow::Result<RawStoreId> ParseArrowMessageStore(std::string_view first_bytes);

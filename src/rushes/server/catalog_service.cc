@@ -48,77 +48,28 @@ constexpr int kPropertiesPerMessage = 100;
 constexpr double kRegisterWaitS = 2;
 
 // Events of the catalog, as they happen, until the client leaves.
-class EventReactor final : public grpc::ServerWriteReactor<cloud::WatchEventsResponse> {
+class EventReactor final : public PushReactor<cloud::WatchEventsResponse> {
  public:
-  EventReactor(Catalog& catalog, bool entries) : link_(std::make_shared<Link>()) {
-    {
-      MutexLock lock(link_->mutex);
-      link_->reactor = this;
-    }
-    StartSendInitialMetadata();
-    if (!entries) return;
-    subscription_ = catalog.Subscribe([link = link_](const CatalogEvent& event) {
-      MutexLock lock(link->mutex);
-      if (link->reactor) link->reactor->Push(event);
-    });
-  }
-
-  void OnWriteDone(bool ok) override {
-    MutexLock lock(link_->mutex);
-    writing_ = false;
-    cancelled_ |= !ok;
-    Continue();
-  }
-  void OnCancel() override {
-    MutexLock lock(link_->mutex);
-    cancelled_ = true;
-    Continue();
-  }
-  void OnDone() override {
-    subscription_.reset();
-    {
-      MutexLock lock(link_->mutex);
-      link_->reactor = nullptr;
-    }
-    delete this;
+  EventReactor(Catalog& catalog, bool entries) {
+    if (entries) subscription_ = catalog.Subscribe(Notifier<EventReactor>(&EventReactor::Push));
+    Start([] {});
   }
 
  private:
-  // Outlives the reactor in a notification that is under way; its mutex guards the reactor.
-  struct Link {
-    Mutex mutex;
-    EventReactor* reactor = nullptr;
-  };
-
   void Push(const CatalogEvent& event) {
-    if (cancelled_) return;
     queue_.push_back(event);
     if (queue_.size() > kMaxQueuedEvents) queue_.pop_front();
-    Continue();
   }
-  void Continue() {
-    if (writing_ || finished_) return;
-    if (cancelled_) {
-      finished_ = true;
-      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
-      return;
-    }
-    if (queue_.empty()) return;
-    message_.Clear();
-    const CatalogEvent& event = queue_.front();
-    wire::ToProto(event.id,
-                  event.created ? message_.mutable_entry_created()->mutable_id() : message_.mutable_entry_deleted()->mutable_id());
+  arrow::Result<Step> Next(cloud::WatchEventsResponse* message) override {
+    if (queue_.empty()) return Step::kWait;
+    const CatalogEvent event = queue_.front();
     queue_.pop_front();
-    writing_ = true;
-    StartWrite(&message_);
+    wire::ToProto(event.id,
+                  event.created ? message->mutable_entry_created()->mutable_id() : message->mutable_entry_deleted()->mutable_id());
+    return Step::kWrite;
   }
 
-  const std::shared_ptr<Link> link_;
   std::deque<CatalogEvent> queue_;
-  bool writing_ = false;
-  bool cancelled_ = false;
-  bool finished_ = false;
-  cloud::WatchEventsResponse message_;
   std::shared_ptr<void> subscription_;
 };
 

@@ -80,66 +80,24 @@ class WriteReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
 };
 
 // Sends messages of some kinds until the viewer leaves: one at a time, the next when gRPC has room.
-class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+class ReadReactor final : public PushReactor<grpc::ByteBuffer> {
  public:
-  ReadReactor(const std::shared_ptr<MessageHistory>& history, std::vector<MessageKind> kinds) : link_(std::make_shared<Link>()) {
-    StartSendInitialMetadata();
-    MutexLock lock(link_->mutex);
-    link_->reactor = this;
-    reader_ = MessageHistory::Read(history, std::move(kinds), [link = link_] {
-      MutexLock lock(link->mutex);
-      if (link->reactor != nullptr) link->reactor->Continue();
-    });
-    Continue();
+  ReadReactor(const std::shared_ptr<MessageHistory>& history, std::vector<MessageKind> kinds) {
+    Start([&] { reader_ = MessageHistory::Read(history, std::move(kinds), Notifier<ReadReactor>([](ReadReactor&) {})); });
   }
-
-  void OnWriteDone(bool ok) override {
-    MutexLock lock(link_->mutex);
-    is_writing_ = false;
-    is_cancelled_ |= !ok;
-    Continue();
-  }
-  void OnCancel() override {
-    MutexLock lock(link_->mutex);
-    is_cancelled_ = true;
-    Continue();
-  }
-  void OnDone() override {
+  ~ReadReactor() override {
     if (reader_->num_lost() > 0) spdlog::warn("a viewer of live messages was too slow and missed {}", reader_->num_lost());
-    {
-      MutexLock lock(link_->mutex);
-      link_->reactor = nullptr;
-    }
-    delete this;
   }
 
  private:
-  // Outlives the reactor in a wake-up that is under way; its mutex guards the reactor.
-  struct Link {
-    Mutex mutex;
-    ReadReactor* reactor = nullptr;
-  };
-
-  void Continue() {
-    if (is_writing_ || is_finished_) return;
-    if (is_cancelled_) {
-      is_finished_ = true;
-      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
-      return;
-    }
-    const std::optional<grpc::Slice> message = reader_->Next();
-    if (!message) return;
-    message_ = grpc::ByteBuffer(&*message, 1);
-    is_writing_ = true;
-    StartWrite(&message_);
+  arrow::Result<Step> Next(grpc::ByteBuffer* message) override {
+    const std::optional<grpc::Slice> next = reader_->Next();
+    if (!next) return Step::kWait;
+    *message = grpc::ByteBuffer(&*next, 1);
+    return Step::kWrite;
   }
 
-  const std::shared_ptr<Link> link_;
   std::unique_ptr<MessageHistory::Reader> reader_;
-  grpc::ByteBuffer message_;
-  bool is_writing_ = false;
-  bool is_cancelled_ = false;
-  bool is_finished_ = false;
 };
 
 using RawWrites = Service::WithRawCallbackMethod_WriteMessages<Service::WithRawCallbackMethod_WriteTable<Service::CallbackService>>;

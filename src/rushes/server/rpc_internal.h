@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include "arrow/result.h"
+#include "rushes/chunk/mutex.h"
 #include "rushes/chunk/tuid.h"
 #include "rushes/server/worker_pool.h"
 #include "rushes/wire/grpc_status.h"
@@ -149,5 +151,101 @@ grpc::ServerWriteReactor<Response>* Stream(grpc::CallbackServerContext* context,
   reactor->Start();
   return reactor;
 }
+
+// Answers a streaming call with messages that others cause, at any time and on any thread: base of the reactors that wait. No thread is
+// held while there is nothing to say, and of what was caused only one message is in the making: a slow client costs what Next keeps for it.
+//
+// Everything of the reactor happens under one mutex, that of its link. The link outlives it in the functions of Notifier, so that a
+// notification which is under way when the call ends finds nobody instead of memory that is gone.
+template <typename Response>
+class PushReactor : public grpc::ServerWriteReactor<Response> {
+ public:
+  PushReactor(const PushReactor&) = delete;
+  PushReactor& operator=(const PushReactor&) = delete;
+
+  void OnWriteDone(bool ok) final {
+    MutexLock lock(link_->mutex);
+    is_writing_ = false;
+    is_cancelled_ |= !ok;
+    Continue();
+  }
+  void OnCancel() final {
+    MutexLock lock(link_->mutex);
+    is_cancelled_ = true;
+    Continue();
+  }
+  // The link is cut before the members of the derived class end what notifies.
+  void OnDone() final {
+    {
+      MutexLock lock(link_->mutex);
+      link_->reactor = nullptr;
+    }
+    delete this;
+  }
+
+ protected:
+  enum class Step { kWrite, kWait, kEnd };
+
+  // Headers leave at once: the first message may be long in coming.
+  PushReactor() : link_(std::make_shared<Link>()) {
+    link_->reactor = this;
+    this->StartSendInitialMetadata();
+  }
+
+  // The next step, when nothing is being written: kWrite with a filled `message`, which is cleared; kWait until the next notification; kEnd
+  // or an error to end the call. With the mutex held.
+  virtual arrow::Result<Step> Next(Response* message) = 0;
+
+  // A function for others to call. While the call lasts, it does `change(reactor, arguments...)` with the mutex held and takes the next
+  // step, if Start has been called; after that, nothing. It must not be called with a lock that Next takes.
+  template <typename Reactor, typename Change>
+  auto Notifier(Change change) {
+    return [link = link_, change = std::move(change)](auto&&... arguments) {
+      MutexLock lock(link->mutex);
+      if (link->reactor == nullptr) return;
+      std::invoke(change, static_cast<Reactor&>(*link->reactor), std::forward<decltype(arguments)>(arguments)...);
+      link->reactor->Continue();
+    };
+  }
+
+  // Does `begin()` with the mutex held and takes the first step. Once, before the reactor is handed to gRPC, which calls nothing before.
+  template <typename Begin>
+  void Start(Begin begin) {
+    MutexLock lock(link_->mutex);
+    begin();
+    is_started_ = true;
+    Continue();
+  }
+
+ private:
+  struct Link {
+    Mutex mutex;
+    PushReactor* reactor = nullptr;
+  };
+
+  // With the mutex held. gRPC calls back on threads of its own, never from within StartWrite or Finish.
+  void Continue() {
+    if (!is_started_ || is_writing_ || is_finished_) return;
+    if (is_cancelled_) return End(arrow::Status::Cancelled("the client went away"));
+    message_.Clear();
+    const arrow::Result<Step> step = Next(&message_);
+    if (!step.ok()) return End(step.status());
+    if (*step == Step::kEnd) return End(arrow::Status::OK());
+    if (*step == Step::kWait) return;
+    is_writing_ = true;
+    this->StartWrite(&message_);
+  }
+  void End(const arrow::Status& status) {
+    is_finished_ = true;
+    this->Finish(status.ok() ? grpc::Status::OK : wire::ToGrpcStatus(status));
+  }
+
+  const std::shared_ptr<Link> link_;
+  Response message_;
+  bool is_started_ = false;
+  bool is_writing_ = false;
+  bool is_cancelled_ = false;
+  bool is_finished_ = false;
+};
 
 }  // namespace rushes

@@ -17,6 +17,7 @@
 #include "rerun/cloud/v1alpha1/cloud.grpc.pb.h"
 #include "rushes/chunk/chunk_builder.h"
 #include "rushes/chunk/chunk_ipc.h"
+#include "rushes/client/event_queue.h"
 #include "rushes/client/remote_connection.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
@@ -66,6 +67,12 @@ class FakeServer final : public cloud::RerunCloudService::Service {
   std::atomic<int> busy_answers{0};    // FindChunks says RESOURCE_EXHAUSTED so often first
   std::atomic<int> broken_fetches{0};  // FetchChunks breaks off after one chunk so often first
   std::atomic<bool> hang_tasks{false};
+  std::atomic<int> ping_ms{0};
+  std::atomic<int> bytes_short{0};  // of a bandwidth test
+  std::atomic<bool> has_events{true};
+  std::atomic<bool> events_have_headers{true};
+  std::atomic<bool> end_events{false};
+  std::atomic<int> num_watchers_left{0};
   std::atomic<int> num_get_schemas{0};
   std::atomic<int> num_find_chunks{0};
   std::atomic<int> num_query_dataset{0};
@@ -111,6 +118,30 @@ class FakeServer final : public cloud::RerunCloudService::Service {
     entry.entry.name = "d";
     wire::ToProto(entry, response->mutable_dataset());
     return grpc::Status::OK;
+  }
+
+  grpc::Status DoBandwidthTest(grpc::ServerContext*, const cloud::DoBandwidthTestRequest* request,
+                               grpc::ServerWriter<cloud::DoBandwidthTestResponse>* writer) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(ping_ms));
+    cloud::DoBandwidthTestResponse response;
+    response.mutable_payload()->assign(request->num_bytes() - static_cast<uint64_t>(bytes_short), 'x');
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+
+  // One event of a kind that is not known yet between two that are.
+  grpc::Status WatchEvents(grpc::ServerContext* context, const cloud::WatchEventsRequest*,
+                           grpc::ServerWriter<cloud::WatchEventsResponse>* writer) override {
+    if (!has_events) return {grpc::StatusCode::UNIMPLEMENTED, "there are no events"};
+    if (events_have_headers) context->AddInitialMetadata("x-fake", "1");
+    writer->SendInitialMetadata();
+    cloud::WatchEventsResponse created, deleted;
+    wire::ToProto(kDataset, created.mutable_entry_created()->mutable_id());
+    wire::ToProto(kDataset, deleted.mutable_entry_deleted()->mutable_id());
+    for (const auto& event : {created, cloud::WatchEventsResponse(), deleted}) writer->Write(event);
+    while (!context->IsCancelled() && !end_events) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    num_watchers_left++;
+    return end_events ? grpc::Status(grpc::StatusCode::INTERNAL, "out of order") : grpc::Status::OK;
   }
 
   grpc::Status GetDatasetSchema(grpc::ServerContext*, const cloud::GetDatasetSchemaRequest*,
@@ -457,6 +488,76 @@ TEST_F(ClientTest, WaitsForTasks) {
   EXPECT_EQ(wire::CodeOf(status), wire::RpcCode::kDeadlineExceeded) << status;
   EXPECT_NE(status.message().find("2 of 2 tasks"), std::string::npos) << status;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
+}
+
+TEST_F(ClientTest, MeasuresTheLink) {
+  server.ping_ms = 30;
+  const auto connection = Open();
+  const LinkSpeed speed = Get(connection->MeasureLink(1 << 20, 3));
+  EXPECT_GE(speed.round_trip_s, 0.03);
+  EXPECT_LT(speed.round_trip_s, 5);
+  if (speed.bytes_per_s) EXPECT_GT(*speed.bytes_per_s, 0);
+  server.bytes_short = 1;
+  const arrow::Status status = connection->MeasureLink(100, 1).status();
+  EXPECT_TRUE(status.IsIOError()) << status;
+  EXPECT_NE(status.message().find("sent 0 of the 1 bytes"), std::string::npos) << status;
+}
+
+TEST_F(ClientTest, WatchesEvents) {
+  for (const bool headers : {true, false}) {
+    SCOPED_TRACE(headers);
+    server.events_have_headers = headers;
+    server.end_events = false;
+    const auto events = Get(Open()->WatchEvents());
+    EXPECT_TRUE(Get(events->Next(10))->created);
+    EXPECT_FALSE(Get(events->Next(10))->created);
+    EXPECT_FALSE(Get(events->Next(0)).has_value());
+    EXPECT_FALSE(events->is_closed());
+    server.end_events = true;
+    for (int again = 0; again < 2; ++again) {
+      const arrow::Status status = events->Next(10).status();
+      EXPECT_NE(status.message().find("out of order"), std::string::npos) << status;
+    }
+    events->Close();
+    EXPECT_FALSE(Get(events->Next(10)).has_value());
+    EXPECT_TRUE(events->is_closed());
+  }
+}
+
+TEST_F(ClientTest, WatchersThatAreDroppedEndTheirCall) {
+  const auto events = Get(Open()->WatchEvents());
+  std::thread closer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    events->Close();
+  });
+  while (Get(events->Next(10))) {
+  }
+  EXPECT_TRUE(events->is_closed());
+  closer.join();
+  Get(Open()->WatchEvents()).reset();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (server.num_watchers_left < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_EQ(server.num_watchers_left, 2);
+}
+
+TEST_F(ClientTest, ServersWithoutEventsSaySoAtOnce) {
+  server.has_events = false;
+  const arrow::Status status = Open()->WatchEvents().status();
+  EXPECT_EQ(wire::CodeOf(status), wire::RpcCode::kUnimplemented) << status;
+}
+
+TEST(EventQueue, KeepsTheNewest) {
+  EventQueue queue;
+  const auto id = [](uint64_t number) { return Tuid{number, 0}; };
+  for (uint64_t i = 0; i < EventQueue::kMaxEvents + 10; ++i) queue.Push({true, id(i)});
+  EXPECT_EQ(Get(queue.Next(0))->id, id(10));
+  queue.End(arrow::Status::IOError("first"));
+  queue.End(arrow::Status::IOError("second"));
+  queue.Push({true, id(0)});
+  for (uint64_t i = 11; i < EventQueue::kMaxEvents + 10; ++i) EXPECT_EQ(Get(queue.Next(0))->id, id(i));
+  EXPECT_EQ(queue.Next(0).status().message(), "first");
+  queue.Close();
+  EXPECT_FALSE(Get(queue.Next(0)).has_value());
 }
 
 TEST_F(ClientTest, ForkedChildrenAreTold) {

@@ -376,6 +376,58 @@ TEST_F(RpcTest, EventsArrive) {
   EXPECT_FALSE(reader->Read(&event));
 }
 
+// Notifications are under way while calls end: none may reach a call that is gone, none of the others may be missed.
+TEST_F(RpcTest, WatchersLeaveWhileThereIsNews) {
+  TaskList& tasks = catalog_->tasks();
+  const std::string open = tasks.Add("register", {});
+  std::atomic<bool> stop = false;
+  std::thread news([&] {
+    while (!stop) {
+      const EntryId id = catalog_->CreateDataset("news").ValueOrDie()->entry.id;
+      EXPECT_TRUE(catalog_->Delete(id).ok());
+    }
+  });
+  std::vector<std::thread> clients;
+  for (int client = 0; client < 4; ++client) {
+    clients.emplace_back([&, client] {
+      for (int i = 0; i < 60; ++i) {
+        Call events;
+        const auto reader = stub_->WatchEvents(&events, {});
+        cloud::WatchEventsResponse event;
+        for (int read = 0; read < (client + i) % 5; ++read) EXPECT_TRUE(reader->Read(&event));
+        events.TryCancel();
+        EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+
+        const std::string ends = tasks.Add("register", {});
+        cloud::QueryTasksOnCompletionRequest request;
+        for (const auto& id : {ends, open}) request.add_ids()->set_id(id);
+        request.mutable_timeout()->set_nanos(i % 3 * 1'000'000 + 1);
+        Call waiting;
+        const auto waiter = stub_->QueryTasksOnCompletion(&waiting, request);
+        std::thread ending([&] { tasks.End(ends, {}); });
+        if (i % 2 == 0) waiting.TryCancel();
+        cloud::QueryTasksOnCompletionResponse response;
+        while (waiter->Read(&response)) {
+        }
+        EXPECT_EQ(waiter->Finish().error_code(), i % 2 == 0 ? grpc::StatusCode::CANCELLED : grpc::StatusCode::DEADLINE_EXCEEDED);
+        ending.join();
+      }
+    });
+  }
+  for (auto& client : clients) client.join();
+  stop = true;
+  news.join();
+  cloud::QueryTasksOnCompletionRequest request;
+  request.add_ids()->set_id(open);
+  Call call;
+  const auto waiter = stub_->QueryTasksOnCompletion(&call, request);
+  waiter->WaitForInitialMetadata();
+  tasks.End(open, {});
+  cloud::QueryTasksOnCompletionResponse response;
+  EXPECT_TRUE(waiter->Read(&response));
+  EXPECT_TRUE(waiter->Finish().ok());
+}
+
 TEST_F(RpcTest, BandwidthTest) {
   const auto run = [&](uint64_t bytes, grpc::Status* status) {
     Call call;

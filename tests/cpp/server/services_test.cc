@@ -108,6 +108,36 @@ TEST(Proxy, AReaderGetsWhatIsThereAndWhatComes) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
+TEST(Proxy, ViewersLeaveWhileMessagesCome) {
+  const auto server = Start();
+  const auto stub = comms::MessageProxyService::NewStub(ConnectTo(*server));
+  std::atomic<bool> stop = false;
+  std::thread logger([&] {
+    while (!stop) EXPECT_TRUE(Write(stub.get(), {Message("now"), Message("now")}).ok());
+  });
+  std::vector<std::thread> viewers;
+  for (int viewer = 0; viewer < 4; ++viewer) {
+    viewers.emplace_back([&, viewer] {
+      for (int i = 0; i < 60; ++i) {
+        Call call;
+        const auto reader = stub->ReadMessages(&call, {});
+        comms::ReadMessagesResponse response;
+        for (int read = 0; read < (viewer + i) % 5; ++read) EXPECT_TRUE(reader->Read(&response));
+        call.TryCancel();
+        EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+      }
+    });
+  }
+  for (auto& viewer : viewers) viewer.join();
+  stop = true;
+  logger.join();
+  Call call;
+  const auto reader = stub->ReadMessages(&call, {});
+  comms::ReadMessagesResponse response;
+  EXPECT_TRUE(reader->Read(&response));
+  call.TryCancel();
+}
+
 TEST(Proxy, ABadMessageEndsItsCallAlone) {
   const auto server = Start();
   const auto stub = comms::MessageProxyService::NewStub(ConnectTo(*server));
