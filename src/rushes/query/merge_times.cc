@@ -1,0 +1,144 @@
+#include "rushes/query/merge_times.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "rushes/query/work_pool.h"
+
+namespace rushes {
+namespace {
+
+// Times that are merged at once: with their sources, twice, they stay in the second level of the cache.
+constexpr int64_t kBlockTimes = 8192;
+// Every so many times of a run are looked at to find where blocks of equal size end.
+constexpr int64_t kSampledEvery = 64;
+
+struct Tagged {
+  int64_t time;
+  uint32_t run;
+};
+
+// Which of two times is less is as random as the signals are: without branches, since they could not be predicted.
+void MergePair(const Tagged* a, const Tagged* a_end, const Tagged* b, const Tagged* b_end, Tagged* out) {
+  while (a != a_end && b != b_end) {
+    const bool takes_b = b->time < a->time;
+    const Tagged* const from = takes_b ? b : a;
+    *out++ = *from;
+    b += takes_b;
+    a += !takes_b;
+  }
+  out = std::copy(a, a_end, out);
+  std::copy(b, b_end, out);
+}
+
+// Neighbouring runs of `items`, which end at `ends`, become one; `scratch` is as large. Returns where the result is.
+Tagged* MergeAll(Tagged* items, Tagged* scratch, std::vector<int64_t> ends) {
+  while (ends.size() > 1) {
+    std::vector<int64_t> merged;
+    int64_t begin = 0;
+    for (size_t i = 0; i + 1 < ends.size(); i += 2) {
+      MergePair(items + begin, items + ends[i], items + ends[i], items + ends[i + 1], scratch + begin);
+      begin = ends[i + 1];
+      merged.push_back(begin);
+    }
+    if (ends.size() % 2 == 1) {
+      std::copy(items + begin, items + ends.back(), scratch + begin);
+      merged.push_back(ends.back());
+    }
+    ends = std::move(merged);
+    std::swap(items, scratch);
+  }
+  return items;
+}
+
+}  // namespace
+
+arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>>& runs, int max_threads) {
+  MergedTimes merged;
+  int64_t total = 0;
+  std::vector<int64_t> starts;  // of each run's rows in the storage
+  for (const auto& run : runs) {
+    starts.push_back(total);
+    total += static_cast<int64_t>(run.size());
+  }
+  merged.storage = std::make_unique_for_overwrite<int32_t[]>(static_cast<size_t>(total));
+  for (size_t r = 0; r < runs.size(); ++r) merged.rows.emplace_back(merged.storage.get() + starts[r], runs[r].size());
+
+  // The first time of each block but the first one.
+  std::vector<int64_t> bounds;
+  const int64_t num_blocks = (total + kBlockTimes - 1) / kBlockTimes;
+  if (num_blocks > 1) {
+    std::vector<int64_t> samples;
+    for (const auto& run : runs) {
+      for (size_t i = kSampledEvery / 2; i < run.size(); i += kSampledEvery) samples.push_back(run[i]);
+    }
+    std::sort(samples.begin(), samples.end());
+    for (int64_t b = 1; b < num_blocks && !samples.empty(); ++b) {
+      bounds.push_back(samples[samples.size() * static_cast<size_t>(b) / static_cast<size_t>(num_blocks)]);
+    }
+    bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
+  }
+
+  struct Block {
+    std::vector<int64_t> begins, ends;  // per run
+    int64_t length = 0;                 // with times that occur in several runs
+    std::unique_ptr<int64_t[]> times;   // distinct
+    int64_t num_times = 0;
+    int64_t first_row = 0;
+  };
+  std::vector<Block> blocks(bounds.size() + 1);
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    Block& block = blocks[b];
+    for (size_t r = 0; r < runs.size(); ++r) {
+      const int64_t begin = b == 0 ? 0 : blocks[b - 1].ends[r];
+      const auto end = b < bounds.size() ? std::lower_bound(runs[r].begin() + begin, runs[r].end(), bounds[b]) : runs[r].end();
+      block.begins.push_back(begin);
+      block.ends.push_back(end - runs[r].begin());
+      block.length += block.ends.back() - begin;
+    }
+  }
+  const int threads = blocks.size() > 2 ? max_threads : 1;
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(blocks.size()), threads, [&](int b) {
+    Block& block = blocks[static_cast<size_t>(b)];
+    const auto items = std::make_unique_for_overwrite<Tagged[]>(static_cast<size_t>(2 * block.length));
+    std::vector<int64_t> ends;
+    std::vector<int32_t*> to;  // per run
+    int64_t at = 0;
+    for (size_t r = 0; r < runs.size(); ++r) {
+      to.push_back(merged.storage.get() + starts[r] + block.begins[r]);
+      if (block.begins[r] == block.ends[r]) continue;
+      for (int64_t i = block.begins[r]; i < block.ends[r]; ++i)
+        items[static_cast<size_t>(at++)] = {runs[r][static_cast<size_t>(i)], static_cast<uint32_t>(r)};
+      ends.push_back(at);
+    }
+    const Tagged* const sorted = MergeAll(items.get(), items.get() + block.length, std::move(ends));
+    block.times = std::make_unique_for_overwrite<int64_t[]>(static_cast<size_t>(block.length));
+    int64_t row = -1;
+    for (int64_t i = 0; i < block.length; ++i) {
+      row += i == 0 || sorted[i].time != sorted[i - 1].time;
+      block.times[static_cast<size_t>(row)] = sorted[i].time;
+      *to[sorted[i].run]++ = static_cast<int32_t>(row);
+    }
+    block.num_times = row + 1;
+    return arrow::Status::OK();
+  }));
+  int64_t num_times = 0;
+  for (Block& block : blocks) {
+    block.first_row = num_times;
+    num_times += block.num_times;
+  }
+  merged.times.resize(static_cast<size_t>(num_times));
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(blocks.size()), threads, [&](int b) {
+    const Block& block = blocks[static_cast<size_t>(b)];
+    std::copy_n(block.times.get(), block.num_times, merged.times.begin() + block.first_row);
+    for (size_t r = 0; r < runs.size(); ++r) {
+      int32_t* const rows = merged.storage.get() + starts[r];
+      for (int64_t i = block.begins[r]; i < block.ends[r]; ++i) rows[i] += static_cast<int32_t>(block.first_row);
+    }
+    return arrow::Status::OK();
+  }));
+  return merged;
+}
+
+}  // namespace rushes
