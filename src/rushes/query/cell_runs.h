@@ -34,6 +34,7 @@ class CellRuns {
   int64_t length() const { return runs_.empty() ? 0 : runs_.back().end; }
   std::span<const CellRun> runs() const { return runs_; }
 
+  void Reserve(int64_t num_runs) { runs_.reserve(static_cast<size_t>(num_runs)); }
   // Adds the rows up to `end`, all with the same cell.
   void Repeat(CellRef cell, int64_t end) { Append(cell, end, 0); }
   // Adds the rows up to `end`: rows of a chunk, from that of `first` on.
@@ -62,7 +63,11 @@ class CellRuns {
         return;
       }
     }
-    last_begin_ = begin;
+    Begin(first, end, step);
+  }
+  // Adds a run that is not looked at for whether it continues the last one.
+  void Begin(CellRef first, int64_t end, int32_t step) {
+    last_begin_ = length();
     runs_.push_back({first, static_cast<int32_t>(end), step});
   }
 

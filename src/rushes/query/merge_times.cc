@@ -1,9 +1,11 @@
 #include "rushes/query/merge_times.h"
 
 #include <algorithm>
-#include <numeric>
+#include <array>
+#include <bit>
 #include <utility>
 
+#include "rushes/chunk/timeline.h"
 #include "rushes/query/work_pool.h"
 
 namespace rushes {
@@ -14,39 +16,32 @@ constexpr int64_t kBlockTimes = 8192;
 // Every so many times of a run are looked at to find where blocks of equal size end.
 constexpr int64_t kSampledEvery = 64;
 
+// Bits of a time that are sorted by at once: that many counters stay in the first level.
+constexpr int kMaxDigitBits = 11;
+
 struct Tagged {
   int64_t time;
   uint32_t run;
 };
 
-// Which of two times is less is as random as the signals are: without branches, since they could not be predicted.
-void MergePair(const Tagged* a, const Tagged* a_end, const Tagged* b, const Tagged* b_end, Tagged* out) {
-  while (a != a_end && b != b_end) {
-    const bool takes_b = b->time < a->time;
-    const Tagged* const from = takes_b ? b : a;
-    *out++ = *from;
-    b += takes_b;
-    a += !takes_b;
-  }
-  out = std::copy(a, a_end, out);
-  std::copy(b, b_end, out);
-}
-
-// Neighbouring runs of `items`, which end at `ends`, become one; `scratch` is as large. Returns where the result is.
-Tagged* MergeAll(Tagged* items, Tagged* scratch, std::vector<int64_t> ends) {
-  while (ends.size() > 1) {
-    std::vector<int64_t> merged;
-    int64_t begin = 0;
-    for (size_t i = 0; i + 1 < ends.size(); i += 2) {
-      MergePair(items + begin, items + ends[i], items + ends[i], items + ends[i + 1], scratch + begin);
-      begin = ends[i + 1];
-      merged.push_back(begin);
-    }
-    if (ends.size() % 2 == 1) {
-      std::copy(items + begin, items + ends.back(), scratch + begin);
-      merged.push_back(ends.back());
-    }
-    ends = std::move(merged);
+// Puts `items`, whose times lie in [low, high], in order of time; `scratch` is as large. Returns where the result is.
+//
+// By digits, the last one first: merging run with run would take a comparison per run and time that is as random as the signals are.
+Tagged* SortByTime(Tagged* items, Tagged* scratch, int64_t count, int64_t low, int64_t high) {
+  const auto distance = [&](int64_t time) { return static_cast<uint64_t>(time) - static_cast<uint64_t>(low); };
+  const int bits = std::bit_width(distance(high));
+  const int max_digit = std::min(kMaxDigitBits, static_cast<int>(std::bit_width(static_cast<uint64_t>(count))));
+  const int num_digits = (bits + max_digit - 1) / max_digit;
+  std::array<uint32_t, size_t{1} << kMaxDigitBits> next;
+  for (int d = 0; d < num_digits; ++d) {
+    const int begin = bits * d / num_digits;
+    const int width = bits * (d + 1) / num_digits - begin;
+    const uint64_t mask = (uint64_t{1} << width) - 1;
+    std::fill_n(next.begin(), mask + 1, 0);
+    for (int64_t i = 0; i < count; ++i) ++next[distance(items[i].time) >> begin & mask];
+    uint32_t sum = 0;
+    for (uint64_t digit = 0; digit <= mask; ++digit) sum += std::exchange(next[digit], sum);
+    for (int64_t i = 0; i < count; ++i) scratch[next[distance(items[i].time) >> begin & mask]++] = items[i];
     std::swap(items, scratch);
   }
   return items;
@@ -101,18 +96,19 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
   const int threads = blocks.size() > 2 ? max_threads : 1;
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(blocks.size()), threads, [&](int b) {
     Block& block = blocks[static_cast<size_t>(b)];
+    if (block.length == 0) return arrow::Status::OK();
     const auto items = std::make_unique_for_overwrite<Tagged[]>(static_cast<size_t>(2 * block.length));
-    std::vector<int64_t> ends;
     std::vector<int32_t*> to;  // per run
-    int64_t at = 0;
+    int64_t at = 0, low = kMaxTime, high = kMinTime;
     for (size_t r = 0; r < runs.size(); ++r) {
       to.push_back(merged.storage.get() + starts[r] + block.begins[r]);
       if (block.begins[r] == block.ends[r]) continue;
       for (int64_t i = block.begins[r]; i < block.ends[r]; ++i)
         items[static_cast<size_t>(at++)] = {runs[r][static_cast<size_t>(i)], static_cast<uint32_t>(r)};
-      ends.push_back(at);
+      low = std::min(low, runs[r][static_cast<size_t>(block.begins[r])]);
+      high = std::max(high, runs[r][static_cast<size_t>(block.ends[r]) - 1]);
     }
-    const Tagged* const sorted = MergeAll(items.get(), items.get() + block.length, std::move(ends));
+    const Tagged* const sorted = SortByTime(items.get(), items.get() + block.length, block.length, low, high);
     block.times = std::make_unique_for_overwrite<int64_t[]>(static_cast<size_t>(block.length));
     int64_t row = -1;
     for (int64_t i = 0; i < block.length; ++i) {

@@ -105,8 +105,13 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* tim
   for (size_t c = 0; c < chains.size(); ++c) {
     const int32_t* rows = merged.rows[c].data();
     for (const TimeRun* run : chains[c]) {
-      for (const uint32_t slot : run->slots) slots_[slot].group_rows = rows;
-      rows += run->times.size();
+      const auto length = static_cast<int64_t>(run->times.size());
+      const bool is_dense = rows[length - 1] - rows[0] == length - 1;
+      for (const uint32_t slot : run->slots) {
+        slots_[slot].group_row = is_dense ? rows[0] : -1;
+        slots_[slot].group_rows = is_dense ? nullptr : rows;
+      }
+      rows += length;
     }
   }
   *times = std::move(merged.times);
@@ -158,10 +163,11 @@ arrow::Status SegmentScan::NextWindow() {
   const std::span<const int64_t> times = std::span<const int64_t>(group_times_).subspan(next_row_);
   int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size()));
   if (rows > kMinWindowRows) {
-    // End with the first chunk that ends well inside the window.
+    // End with the first chunk that ends well inside the window and whose rows are the window's.
     const int64_t earliest = times[static_cast<size_t>(kMinWindowRows) - 1];
     int64_t cut = times[static_cast<size_t>(rows) - 1];
     for (const uint32_t slot : active_) {
+      if (!rows_are_those_of_chunks_ || slots_[slot].group_row < 0) continue;
       const int64_t last = slots_[slot].times[slots_[slot].length - 1];
       if (last >= earliest && last < cut) cut = last;
     }
@@ -343,12 +349,17 @@ void SegmentScan::FollowParts(int position, Window* window) const {
   CellRuns& cells = window->cells[view];
   CellRef carry = columns_[view].carry;
   const auto fill_until = [&](int64_t end) {
-    if (end == cells.length()) return;
     if (fill && carry != kNullCell) {
       cells.Repeat(carry, max_age ? FirstOlder(*window, carry, cells.length(), end) : end);
     }
     cells.Repeat(kNullCell, end);
   };
+  int64_t scattered = 0;
+  for (const int p : window->parts_of[view]) {
+    const Part& part = window->parts[static_cast<size_t>(p)];
+    if (!part.is_dense()) scattered += part.length();
+  }
+  cells.Reserve(scattered + 2);
   for (const int p : window->parts_of[view]) {
     const Part& part = window->parts[static_cast<size_t>(p)];
     const Loaded& loaded = slots_[part.slot];
@@ -373,10 +384,12 @@ void SegmentScan::FollowParts(int position, Window* window) const {
           ++count;
         }
       }
-      fill_until(begin);
-      cells.Follow(MakeCell(part.slot, row), begin + count);
+      if (begin != cells.length()) fill_until(begin);
       carry = MakeCell(part.slot, row + count - 1);
       k += count;
+      // A cell of its own and the rows it fills up to the next one are one run, the usual one of signals that take turns.
+      const bool fills = fill && !max_age && k < length && count == 1 && is_plain;
+      cells.Begin(MakeCell(part.slot, row), fills ? part.window_row(k) : begin + count, count == 1 ? 0 : 1);
     }
   }
   fill_until(static_cast<int64_t>(window->times.size()));
