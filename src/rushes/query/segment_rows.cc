@@ -181,7 +181,12 @@ arrow::Status SegmentScan::NextWindow() {
 arrow::Status SegmentScan::EndGroup() {
   in_group_ = false;
   emitted_bound_ = std::max(emitted_bound_, group_bound_);
-  ARROW_RETURN_NOT_OK(KeepCarried());
+  const bool is_last = prefetch_ == nullptr && next_pending_ >= pending_.size() && next_sample_ >= samples_.size();
+  if (is_last) {
+    for (Column& column : columns_) column.carry = kNullCell;
+  } else {
+    ARROW_RETURN_NOT_OK(KeepCarried());
+  }
   ReleaseChunks();
   return arrow::Status::OK();
 }
@@ -539,7 +544,13 @@ arrow::Status SegmentScan::KeepCarried() {
     ARROW_ASSIGN_OR_RAISE(kept.chunk,
                           Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
     kept.binding = source.binding;
-    for (const auto& column : source.columns) {
+    for (size_t i = 0; i < source.columns.size(); ++i) {
+      const auto& column = source.columns[i];
+      const int at = source.binding->sources[i].column;
+      if (column == source.chunk->column(at)) {
+        kept.columns.push_back(kept.chunk->column(at));
+        continue;
+      }
       ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({column->Slice(CellRow(cell), 1)}));
       kept.columns.push_back(std::static_pointer_cast<arrow::ListArray>(copy));
     }
