@@ -13,8 +13,8 @@ namespace {
 
 // Times that are merged at once: with their sources, twice, they stay in the second level of the cache.
 constexpr int64_t kBlockTimes = 8192;
-// Every so many times of a run are looked at to find where blocks of equal size end.
-constexpr int64_t kSampledEvery = 64;
+// One in so many times is looked at to find where blocks of equal size end.
+constexpr size_t kSampledEvery = 64;
 
 // Bits of a time that are sorted by at once: that many counters stay in the first level.
 constexpr int kMaxDigitBits = 11;
@@ -65,11 +65,13 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
   const int64_t num_blocks = (total + kBlockTimes - 1) / kBlockTimes;
   if (num_blocks > 1) {
     std::vector<int64_t> samples;
+    size_t next = kSampledEvery / 2;
     for (const auto& run : runs) {
-      for (size_t i = kSampledEvery / 2; i < run.size(); i += kSampledEvery) samples.push_back(run[i]);
+      for (; next < run.size(); next += kSampledEvery) samples.push_back(run[next]);
+      next -= run.size();
     }
     std::sort(samples.begin(), samples.end());
-    for (int64_t b = 1; b < num_blocks && !samples.empty(); ++b) {
+    for (int64_t b = 1; b < num_blocks; ++b) {
       bounds.push_back(samples[samples.size() * static_cast<size_t>(b) / static_cast<size_t>(num_blocks)]);
     }
     bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());

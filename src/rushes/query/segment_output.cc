@@ -171,7 +171,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       if (window.same != nullptr) {
         const Loaded& loaded = slots_[window.same->slot];
         const auto times = loaded.chunk->time_array(loaded.binding->timeline);
-        if (loaded.order.empty() && times->type()->Equals(*output.field->type())) return times->Slice(window.same->begin + begin, n);
+        if (times->type()->Equals(*output.field->type())) return times->Slice(window.same->begin + begin, n);
       }
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
       if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);

@@ -83,6 +83,7 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* tim
     }
     if (!placed) chains.push_back({&run});
   }
+  group_rows_.reset();
   std::vector<std::vector<int64_t>> joined;
   for (const auto& chain : chains) {
     size_t length = 0;
@@ -182,7 +183,7 @@ arrow::Status SegmentScan::EndGroup() {
   in_group_ = false;
   emitted_bound_ = std::max(emitted_bound_, group_bound_);
   const bool is_last = prefetch_ == nullptr && next_pending_ >= pending_.size() && next_sample_ >= samples_.size();
-  if (is_last) {
+  if (is_last) {  // nothing is left to fill
     for (Column& column : columns_) column.carry = kNullCell;
   } else {
     ARROW_RETURN_NOT_OK(KeepCarried());
@@ -236,7 +237,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     return arrow::Status::OK();
   }));
   for (const Part& part : window.parts) {
-    if (n > 0 && part.is_dense() && part.length() == n) window.same = &part;
+    if (n > 0 && part.is_dense() && part.length() == n && slots_[part.slot].order.empty()) window.same = &part;
   }
 
   const bool ends_fill = plan.query.fill_latest_at && plan.query.fill_respects_clears;

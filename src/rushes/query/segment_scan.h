@@ -24,7 +24,7 @@ namespace rushes {
 // final: they are emitted, and chunks that lie before it entirely are let go. What a fill needs later is one cell per column. So
 // memory follows the overlap of chunks in time, not the length of the recording.
 //
-// Within a window of rows, each column is one pass over its chunks' sorted times that leaves, per row, the place of its cell.
+// Within a window of rows, each column is one pass over its chunks' sorted times that leaves the places of its cells, run by run.
 class SegmentScan {
  public:
   SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads);

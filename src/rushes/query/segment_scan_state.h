@@ -128,7 +128,7 @@ struct SegmentScan::Window {
   std::vector<ClearCell> clears;
   std::vector<CellRuns> cells;  // per column in view that is computed
   std::vector<CellRef> carry;   // per column in view: after the window
-  const Part* same = nullptr;   // a part whose rows are those of the window, one by one
+  const Part* same = nullptr;   // a part whose rows are those of the window, one by one, and neighbours in their chunk
   // Bytes per row: of large cells (empty: none), and of static ones.
   std::vector<int64_t> row_bytes;
   int64_t static_bytes = 0;
