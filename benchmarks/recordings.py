@@ -6,6 +6,7 @@ Each set is written once and found again by its mark file; delete the folder to 
 function of this script (row ids, chunk ids and `log_time` aside).
 
     aligned/        1 recording, 20 scalar signals that share every one of 400,000 index values, in chunks of 8,000 rows
+    aligned_static/ a second layer of that recording: a static number and a static text
     two_timelines/  the same with a second timeline, as every recording logged row by row has
     interleaved/    1 recording, 40 scalar signals at 40 different rates, 10,000 rows each on average, hardly ever at the same time
     episodes/       20 robot episodes: 7 joints at 50 Hz, two cameras at 10 Hz with JPEGs of about 30 kB, text, static model
@@ -32,6 +33,7 @@ RECIPE = 4  # raise it when a recipe changes, so that old files are written anew
 
 FULL = {
     "aligned": {"rows": 400_000, "columns": 20, "chunk_rows": 8_000},
+    "aligned_static": {},
     "two_timelines": {"rows": 400_000, "columns": 20, "chunk_rows": 8_000},
     "interleaved": {"signals": 40, "rows": 10_000, "chunk_rows": 1_000},
     "episodes": {"episodes": 20, "seconds": 10, "jpeg_bytes": 30_000},
@@ -39,6 +41,7 @@ FULL = {
 }
 QUICK = {
     "aligned": {"rows": 20_000, "columns": 20, "chunk_rows": 8_000},
+    "aligned_static": {},
     "two_timelines": {"rows": 20_000, "columns": 20, "chunk_rows": 8_000},
     "interleaved": {"signals": 40, "rows": 100, "chunk_rows": 50},
     "episodes": {"episodes": 3, "seconds": 2, "jpeg_bytes": 30_000},
@@ -79,6 +82,15 @@ def write_aligned(
             recording.send_columns(
                 f"signals/s{column:02d}", times, rr.Scalars.columns(scalars=values)
             )
+    close_recording(recording)
+
+
+def write_aligned_static(folder: Path) -> None:
+    """Of the same recording id as the aligned one."""
+    import rerun as rr
+
+    recording = open_recording(folder / "aligned.rrd")
+    recording.log("robot", rr.AnyValues(mass=12.5, name="arm 7"), static=True)
     close_recording(recording)
 
 
@@ -183,6 +195,7 @@ def write_segments(folder: Path, segments: int, rows: int, columns: int) -> None
 
 WRITERS: dict[str, Callable[..., None]] = {
     "aligned": write_aligned,
+    "aligned_static": write_aligned_static,
     "two_timelines": write_two_timelines,
     "interleaved": write_interleaved,
     "episodes": write_episodes,

@@ -35,7 +35,7 @@ def run_queries(names: list[str], arguments: argparse.Namespace) -> tuple[str, d
     """Measure the query cases; the text of their tables, and what goes into the JSON file."""
     pythons = {"ours": arguments.python, "official": arguments.official_python or arguments.python}
     engines = [arguments.engine] if arguments.engine else ENGINES
-    sets = [case.recordings for case in query_cases.CASES if case.name in names]
+    sets = [name for case in query_cases.CASES if case.name in names for name in case.folders]
     generator = [
         pythons["official"],
         str(BENCHMARKS / "recordings.py"),

@@ -24,7 +24,7 @@ enum class Pattern {
   kRandom,  // any row of any chunk
 };
 
-std::vector<CellRef> MakeCells(Pattern pattern, int64_t cells, int64_t chunk_rows, std::mt19937_64& random) {
+CellRuns MakeCells(Pattern pattern, int64_t cells, int64_t chunk_rows, std::mt19937_64& random) {
   std::vector<CellRef> out(static_cast<size_t>(cells));
   const int64_t all = chunk_rows * kSlots;
   for (int64_t i = 0; i < cells; ++i) {
@@ -35,7 +35,9 @@ std::vector<CellRef> MakeCells(Pattern pattern, int64_t cells, int64_t chunk_row
     const bool is_null = pattern == Pattern::kSparse && i % 2 == 1;
     out[static_cast<size_t>(i)] = is_null ? kNullCell : MakeCell(static_cast<uint32_t>(row / chunk_rows), row % chunk_rows);
   }
-  return out;
+  CellRuns runs;
+  runs.Add(out);
+  return runs;
 }
 
 void BM_Gather(benchmark::State& state, Content content, Pattern pattern) {
@@ -54,14 +56,14 @@ void BM_Gather(benchmark::State& state, Content content, Pattern pattern) {
   int64_t bytes = 0;
   const MemoryShare share;
   for (auto _ : state) {
-    auto array = GatherCells(type, places, column_of);
+    auto array = GatherCells(type, {places, 0, cells}, column_of);
     if (!array.ok()) return state.SkipWithError(array.status().ToString().c_str());
     bytes = arrow::util::ReferencedBufferSize(**array).ValueOrDie();
     benchmark::DoNotOptimize(array);
   }
-  // A slice only looks at the places. Everything else reads them and each value, and writes the output.
+  // A slice only looks at one place. Everything else reads the places and each value, and writes the output.
   const int64_t copied = pattern == Pattern::kSlice ? 0 : bytes;
-  share.Report(state, cells * static_cast<int64_t>(sizeof(CellRef)) + copied, copied);
+  share.Report(state, static_cast<int64_t>(places.runs().size_bytes()) + copied, copied);
   state.SetItemsProcessed(state.iterations() * cells);
 }
 

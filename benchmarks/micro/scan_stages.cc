@@ -9,7 +9,7 @@
 #include "bandwidth.h"
 #include "rushes/query/query.h"
 #include "rushes/query/scan_plan.h"
-#include "rushes/query/segment_scan.h"
+#include "rushes/query/segment_scan_state.h"
 #include "rushes/testing/memory_chunk_source.h"
 #include "sample_chunks.h"
 
@@ -28,7 +28,7 @@ class SegmentScanProbe {
     while (scan_.next_pending_ < scan_.pending_.size()) ARROW_RETURN_NOT_OK(scan_.LoadGroup());
     return arrow::Status::OK();
   }
-  void MergeTimes(std::vector<int64_t>* times) { scan_.CollectTimes(kMaxTime, times); }
+  arrow::Status CollectTimes(std::vector<int64_t>* times) { return scan_.CollectTimes(kMaxTime, times); }
   // The first window of rows, its cells looked up.
   arrow::Status BeginWindow() {
     ARROW_RETURN_NOT_OK(scan_.BeginGroup());
@@ -36,7 +36,16 @@ class SegmentScanProbe {
   }
   int64_t window_rows() const { return static_cast<int64_t>(scan_.next_row_); }
   int num_columns() const { return num_columns_; }
-  void FindCells(int column) { scan_.ComputeColumn(column, scan_.window_.get()); }
+  void FindCells(int column) {
+    scan_.window_->cells[static_cast<size_t>(column)] = {};
+    scan_.ComputeColumn(column, scan_.window_.get());
+  }
+  // Of the window's columns.
+  int64_t num_runs() const {
+    int64_t runs = 0;
+    for (const CellRuns& cells : scan_.window_->cells) runs += static_cast<int64_t>(cells.runs().size());
+    return runs;
+  }
 
  private:
   const int num_columns_;
@@ -98,15 +107,16 @@ void BM_MergeTimes(benchmark::State& state, Layout layout) {
   const MemoryShare share;
   for (auto _ : state) {
     times.clear();
-    (*probe)->MergeTimes(&times);
+    const arrow::Status status = (*probe)->CollectTimes(&times);
+    if (!status.ok()) return state.SkipWithError(status.ToString().c_str());
     benchmark::DoNotOptimize(times.data());
   }
   share.Report(state, kSignals * kRows * 8, static_cast<int64_t>(times.size()) * 8);
   state.SetItemsProcessed(state.iterations() * kSignals * kRows);
 }
 
-// Items are output cells: rows of the window times columns. Each is a place of 8 bytes, found in the sorted times of the chunks, which
-// were compared with the rows before; where all rows of a column lie in one chunk there is nothing to write.
+// Items are output cells: rows of the window times columns. What is found are runs of them, by the rows of the window that the chunks' rows
+// are, which the merge has left.
 void BM_FindCells(benchmark::State& state, Layout layout, bool fill) {
   auto probe = MakeProbe(layout, fill);
   if (!probe.ok()) return state.SkipWithError(probe.status().ToString().c_str());
@@ -119,7 +129,7 @@ void BM_FindCells(benchmark::State& state, Layout layout, bool fill) {
     benchmark::ClobberMemory();
   }
   // Read: where each row of a chunk goes (4 bytes); all signals together have about as many rows as the window.
-  share.Report(state, rows * 4, rows * kSignals * static_cast<int64_t>(sizeof(CellRef)));
+  share.Report(state, rows * 4, (*probe)->num_runs() * static_cast<int64_t>(sizeof(CellRun)));
   state.SetItemsProcessed(state.iterations() * rows * kSignals);
 }
 

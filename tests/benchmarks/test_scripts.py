@@ -62,6 +62,12 @@ def test_bench_compares_engines_parquet_and_servers() -> None:
             assert all(value > 0 for value in case["medians"][engine].values()), case
 
 
+def test_bench_measures_what_more_may_be_asked() -> None:
+    text = run_script("run.py", "--quick", "--engine", "ours", "--cases", "aligned")
+    for words in query_cases.EXTRAS.values():
+        assert row_of(text, words)[-1] == "1.25"
+
+
 def test_bench_rejects_unknown_cases() -> None:
     finished = subprocess.run(
         [sys.executable, str(BENCHMARKS / "run.py"), "--cases", "aligned,nothing"],

@@ -357,11 +357,12 @@ arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow
   const auto array = result.make_array();
   if (array->type_id() != arrow::Type::BOOL) return std::optional(std::move(rows));
   const auto& mask = static_cast<const arrow::BooleanArray&>(*array);
-  rows.reserve(static_cast<size_t>(mask.length()));
-  for (int64_t i = 0; i < mask.length(); ++i) {
+  const int64_t passing = mask.true_count();
+  if (passing == mask.length()) return std::optional<std::vector<int32_t>>();
+  rows.reserve(static_cast<size_t>(passing));
+  for (int64_t i = 0; passing > 0 && i < mask.length(); ++i) {
     if (mask.IsValid(i) && mask.Value(i)) rows.push_back(static_cast<int32_t>(i));
   }
-  if (static_cast<int64_t>(rows.size()) == mask.length()) return std::optional<std::vector<int32_t>>();
   return std::optional(std::move(rows));
 }
 

@@ -1,7 +1,10 @@
 #include "rushes/query/gather.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -85,50 +88,44 @@ std::shared_ptr<arrow::ArrayData> MakeInstances(const std::shared_ptr<arrow::Dat
   return arrow::ArrayData::Make(type, length, {nullptr, std::move(bytes)}, 0);
 }
 
-// Consecutive cells that are neighbouring rows of one chunk.
+// Neighbouring cells that lie in one chunk.
 struct Run {
   int64_t begin;  // in the cells
   int64_t length;
   const arrow::ListArray* source;  // null: nulls or clears
   int64_t row;
+  int64_t step;  // 0: `row` again and again; 1: rows from there on
 };
 
-std::vector<Run> FindRuns(std::span<const CellRef> cells, const SlotColumn& columns) {
+std::vector<Run> FindRuns(const CellSlice& cells, const SlotColumn& columns) {
   std::vector<Run> runs;
-  const int64_t n = static_cast<int64_t>(cells.size());
   uint32_t last_slot = 0;
   const arrow::ListArray* last_source = nullptr;
-  for (int64_t i = 0; i < n;) {
-    const CellRef cell = cells[i];
-    int64_t j = i + 1;
-    if (cell == kNullCell || IsClear(cell)) {
-      while (j < n && (cells[j] == kNullCell || IsClear(cells[j]))) ++j;
-      runs.push_back({i, j - i, nullptr, 0});
-    } else {
-      while (j < n && cells[j] == cell + (j - i)) ++j;
-      const uint32_t slot = CellSlot(cell);
-      if (last_source == nullptr || slot != last_slot) {
-        last_source = columns(slot).get();
-        last_slot = slot;
-      }
-      runs.push_back({i, j - i, last_source, CellRow(cell)});
+  for (const CellSlice::Piece piece : cells) {
+    if (piece.has_no_items()) {
+      runs.push_back({piece.begin, piece.length, nullptr, 0, 0});
+      continue;
     }
-    i = j;
+    const uint32_t slot = CellSlot(piece.first);
+    if (last_source == nullptr || slot != last_slot) {
+      last_source = columns(slot).get();
+      last_slot = slot;
+    }
+    runs.push_back({piece.begin, piece.length, last_source, CellRow(piece.first), piece.step});
   }
   return runs;
 }
 
 // The validity of the output: null where the cell is.
-arrow::Result<std::shared_ptr<arrow::Buffer>> Validity(std::span<const CellRef> cells, int64_t* null_count) {
+arrow::Result<std::shared_ptr<arrow::Buffer>> Validity(const CellSlice& cells, int64_t* null_count) {
   *null_count = 0;
-  for (const CellRef cell : cells) *null_count += cell == kNullCell;
+  for (const CellSlice::Piece piece : cells) *null_count += piece.is_null() ? piece.length : 0;
   if (*null_count == 0) return nullptr;
-  ARROW_ASSIGN_OR_RAISE(auto bits, arrow::AllocateEmptyBitmap(static_cast<int64_t>(cells.size())));
-  uint8_t* const out = bits->mutable_data();
-  for (size_t i = 0; i < cells.size(); ++i) {
-    if (cells[i] != kNullCell) arrow::bit_util::SetBit(out, static_cast<int64_t>(i));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> bits, arrow::AllocateEmptyBitmap(cells.length()));
+  for (const CellSlice::Piece piece : cells) {
+    arrow::bit_util::SetBitsTo(bits->mutable_data(), piece.begin, piece.length, !piece.is_null());
   }
-  return std::shared_ptr<arrow::Buffer>(std::move(bits));
+  return bits;
 }
 
 arrow::Status TooLarge(const arrow::DataType& type) {
@@ -146,6 +143,13 @@ arrow::Result<int64_t> FillOffsets(const arrow::DataType& type, std::span<const 
       continue;
     }
     const int32_t* const source = run.source->raw_value_offsets() + run.row;
+    if (run.step == 0) {
+      const int64_t count = source[1] - source[0];
+      if (total + count * run.length > kMaxOffset) return TooLarge(type);
+      for (int64_t k = 1; k <= run.length; ++k) offsets[run.begin + k] = static_cast<int32_t>(total + count * k);
+      total += count * run.length;
+      continue;
+    }
     const int64_t shift = total - source[0];
     total += source[run.length] - source[0];
     if (total > kMaxOffset) return TooLarge(type);
@@ -154,14 +158,14 @@ arrow::Result<int64_t> FillOffsets(const arrow::DataType& type, std::span<const 
   return total;
 }
 
-arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<arrow::DataType>& type, const CellSlice& cells,
                                                          std::span<const Run> runs, int64_t width) {
-  const int64_t n = static_cast<int64_t>(cells.size());
+  const int64_t n = cells.length();
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offset_buffer, arrow::AllocateBuffer((n + 1) * 4));
   auto* const offsets = reinterpret_cast<int32_t*>(offset_buffer->mutable_data());
   ARROW_ASSIGN_OR_RAISE(const int64_t total, FillOffsets(*type, runs, offsets));
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(total * width));
-  uint8_t* const out = values->mutable_data();
+  uint8_t* to = values->mutable_data();
   const arrow::ListArray* last = nullptr;
   const uint8_t* bytes = nullptr;
   for (const Run& run : runs) {
@@ -171,16 +175,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<a
       bytes = InstanceBytes(*last->values()->data());
     }
     const int32_t* const source = last->raw_value_offsets() + run.row;
-    const int64_t size = (source[run.length] - source[0]) * width;
-    uint8_t* const to = out + offsets[run.begin] * width;
-    const uint8_t* const from = bytes + source[0] * width;
-    if (size == 8) {
-      std::memcpy(to, from, 8);
-    } else if (size == 4) {
-      std::memcpy(to, from, 4);
-    } else if (size != 0) {
-      std::memcpy(to, from, static_cast<size_t>(size));
-    }
+    const int64_t rows = run.step == 0 ? 1 : run.length;
+    const auto size = static_cast<size_t>((source[rows] - source[0]) * width);
+    if (size == 0) continue;
+    for (int64_t k = 0; k < run.length; k += rows, to += size) std::memcpy(to, bytes + source[0] * width, size);
   }
   int64_t null_count;
   ARROW_ASSIGN_OR_RAISE(auto validity, Validity(cells, &null_count));
@@ -188,66 +186,91 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherFixed(const std::shared_ptr<a
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offset_buffer)}, {std::move(items)}, null_count));
 }
 
+// The offsets 0 … n of lists with one item each. Those of batches of the usual size are the same memory: every column of signals in every
+// batch has them.
+arrow::Result<std::shared_ptr<arrow::Buffer>> UnitOffsets(int64_t n) {
+  static constexpr int64_t kShared = 64 * 1024;
+  alignas(64) static std::array<int32_t, kShared + 1> shared;
+  static const bool is_filled = (std::iota(shared.begin(), shared.end(), 0), true);
+  const int64_t size = (n + 1) * static_cast<int64_t>(sizeof(int32_t));
+  if (is_filled && n <= kShared) return std::make_shared<arrow::Buffer>(reinterpret_cast<const uint8_t*>(shared.data()), size);
+  ARROW_ASSIGN_OR_RAISE(auto own, arrow::AllocateBuffer(size));
+  auto* const offsets = reinterpret_cast<int32_t*>(own->mutable_data());
+  std::iota(offsets, offsets + n + 1, 0);
+  return std::shared_ptr<arrow::Buffer>(std::move(own));
+}
+
 // Cells of at most one number each, the common case of signals: one pass, and what is repeated, as fills are, is looked up once.
 // nullptr if a cell has several instances or nulls among them.
 template <typename Value>
-arrow::Result<std::shared_ptr<arrow::Array>> GatherNumbers(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+arrow::Result<std::shared_ptr<arrow::Array>> GatherNumbers(const std::shared_ptr<arrow::DataType>& type, const CellSlice& cells,
                                                            const SlotColumn& columns) {
-  const int64_t n = static_cast<int64_t>(cells.size());
+  const int64_t n = cells.length();
   if (n > kMaxOffset) return TooLarge(*type);
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offset_buffer, arrow::AllocateBuffer((n + 1) * 4));
   ARROW_ASSIGN_OR_RAISE(auto value_buffer, arrow::AllocateResizableBuffer(n * static_cast<int64_t>(sizeof(Value))));
-  auto* offsets = reinterpret_cast<int32_t*>(offset_buffer->mutable_data());
   auto* const values = reinterpret_cast<Value*>(value_buffer->mutable_data());
-  std::shared_ptr<arrow::Buffer> validity;  // made when the first null comes
-  uint8_t* bits = nullptr;
+  int64_t total = 0;
+  // Both are made when they are first needed: for a cell without a number, for a null.
+  std::shared_ptr<arrow::Buffer> offset_buffer, validity;
+  int32_t* offsets = nullptr;
+  const auto make_offsets = [&]() -> arrow::Status {
+    if (offsets != nullptr) return arrow::Status::OK();
+    ARROW_ASSIGN_OR_RAISE(offset_buffer, arrow::AllocateBuffer((n + 1) * 4));
+    offsets = reinterpret_cast<int32_t*>(offset_buffer->mutable_data());
+    std::iota(offsets, offsets + total + 1, 0);  // up to here every cell had one
+    return arrow::Status::OK();
+  };
   int64_t nulls = 0;
-  int32_t total = 0;
-  *offsets++ = 0;
-  bool knows_slot = false;
   uint32_t slot = 0;
   const int32_t* rows = nullptr;
   const Value* items = nullptr;
-  for (int64_t i = 0; i < n;) {
-    const CellRef cell = cells[static_cast<size_t>(i)];
-    if (cell == kNullCell || IsClear(cell)) {
-      int64_t j = i + 1;
-      while (j < n && cells[static_cast<size_t>(j)] == cell) ++j;
-      if (cell == kNullCell) {
-        if (bits == nullptr) {
-          ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateBitmap(n));
-          bits = validity->mutable_data();
-          std::memset(bits, 0xff, static_cast<size_t>(validity->size()));
-        }
-        arrow::bit_util::SetBitsTo(bits, i, j - i, false);
-        nulls += j - i;
+  for (const CellSlice::Piece piece : cells) {
+    if (piece.has_no_items()) {
+      ARROW_RETURN_NOT_OK(make_offsets());
+      std::fill_n(offsets + piece.begin + 1, piece.length, static_cast<int32_t>(total));
+      if (!piece.is_null()) continue;
+      if (validity == nullptr) {
+        ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateBitmap(n));
+        std::memset(validity->mutable_data(), 0xff, static_cast<size_t>(validity->size()));
       }
-      for (; i < j; ++i) *offsets++ = total;
+      arrow::bit_util::SetBitsTo(validity->mutable_data(), piece.begin, piece.length, false);
+      nulls += piece.length;
       continue;
     }
-    if (!knows_slot || CellSlot(cell) != slot) {
-      slot = CellSlot(cell);
-      knows_slot = true;
+    if (rows == nullptr || CellSlot(piece.first) != slot) {
+      slot = CellSlot(piece.first);
       const arrow::ListArray& column = *columns(slot);
       const arrow::ArrayData& data = *column.values()->data();
       if (data.GetNullCount() != 0) return nullptr;
       rows = column.raw_value_offsets();
       items = data.GetValues<Value>(1);
     }
-    const int64_t row = CellRow(cell);
-    const int32_t at = rows[row], length = rows[row + 1] - at;
-    if (length > 1) return nullptr;
-    if (length == 0) {
-      *offsets++ = total;
-      ++i;
+    const int32_t* const source = rows + CellRow(piece.first);
+    if (piece.step == 0) {
+      const int32_t count = source[1] - source[0];
+      if (count > 1) return nullptr;
+      if (count == 0) ARROW_RETURN_NOT_OK(make_offsets());
+      if (offsets != nullptr) {
+        for (int64_t k = 1; k <= piece.length; ++k) offsets[piece.begin + k] = static_cast<int32_t>(total + count * k);
+      }
+      if (count == 0) continue;
+      std::fill_n(values + total, piece.length, items[source[0]]);
+      total += piece.length;
       continue;
     }
-    const Value value = items[at];
-    do {
-      values[total++] = value;
-      *offsets++ = total;
-      ++i;
-    } while (i < n && cells[static_cast<size_t>(i)] == cell);
+    const int64_t count = source[piece.length] - source[0];
+    int32_t longest = 0;
+    for (int64_t k = 0; k < piece.length; ++k) longest = std::max(longest, source[k + 1] - source[k]);
+    if (longest > 1) return nullptr;
+    if (count != piece.length) ARROW_RETURN_NOT_OK(make_offsets());
+    if (offsets != nullptr) {
+      for (int64_t k = 1; k <= piece.length; ++k) offsets[piece.begin + k] = static_cast<int32_t>(total + source[k] - source[0]);
+    }
+    if (count > 0) std::memcpy(values + total, items + source[0], static_cast<size_t>(count) * sizeof(Value));
+    total += count;
+  }
+  if (offset_buffer == nullptr) {
+    ARROW_ASSIGN_OR_RAISE(offset_buffer, UnitOffsets(n));
   }
   if (total < n) ARROW_RETURN_NOT_OK(value_buffer->Resize(total * static_cast<int64_t>(sizeof(Value)), /*shrink_to_fit=*/total < n / 2));
   auto data = arrow::ArrayData::Make(type->field(0)->type(), total, {nullptr, std::shared_ptr<arrow::Buffer>(std::move(value_buffer))}, 0);
@@ -403,16 +426,19 @@ arrow::Result<std::shared_ptr<arrow::ArrayData>> GatherInstances(const std::shar
 }
 
 // Lists of instances of any type.
-arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arrow::DataType>& type, const CellSlice& cells,
                                                        std::span<const Run> runs) {
-  const int64_t n = static_cast<int64_t>(cells.size());
+  const int64_t n = cells.length();
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
   ARROW_RETURN_NOT_OK(FillOffsets(*type, runs, reinterpret_cast<int32_t*>(offsets->mutable_data())).status());
   std::vector<InstanceRange> ranges;
   for (const Run& run : runs) {
     if (run.source == nullptr) continue;
+    const int64_t length = run.step == 0 ? 1 : run.length;
     const int32_t* const rows = run.source->raw_value_offsets() + run.row;
-    if (rows[run.length] > rows[0]) ranges.push_back({run.source->values()->data(), rows[0], rows[run.length] - rows[0]});
+    if (rows[length] == rows[0]) continue;
+    const InstanceRange range{run.source->values()->data(), rows[0], rows[length] - rows[0]};
+    ranges.insert(ranges.end(), static_cast<size_t>(run.length / length), range);
   }
   ARROW_ASSIGN_OR_RAISE(auto items, GatherInstances(type->field(0)->type(), ranges));
   int64_t null_count;
@@ -420,57 +446,53 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherAny(const std::shared_ptr<arr
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(offsets)}, {std::move(items)}, null_count));
 }
 
+using Gather = arrow::Result<std::shared_ptr<arrow::Array>> (*)(const std::shared_ptr<arrow::DataType>&, const CellSlice&,
+                                                                const SlotColumn&);
+
+// GatherNumbers for numbers of this width; null if `type` is not that of a number.
+Gather NumberGather(const arrow::DataType& type) {
+  if (!arrow::is_primitive(type.id()) || type.id() == arrow::Type::BOOL) return nullptr;
+  switch (arrow::bit_width(type.id())) {
+    case 8:
+      return GatherNumbers<uint8_t>;
+    case 16:
+      return GatherNumbers<uint16_t>;
+    case 32:
+      return GatherNumbers<uint32_t>;
+    case 64:
+      return GatherNumbers<uint64_t>;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
-arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<arrow::DataType>& type, std::span<const CellRef> cells,
+arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<arrow::DataType>& type, const CellSlice& cells,
                                                          const SlotColumn& columns) {
-  const int64_t n = static_cast<int64_t>(cells.size());
-  if (n > 0 && cells[0] != kNullCell && !IsClear(cells[0])) {
-    // The length of the first run; a run of everything is a slice.
-    int64_t length = 1;
-    while (length < n && cells[static_cast<size_t>(length)] == cells[0] + length) ++length;
-    if (length == n) return columns(CellSlot(cells[0]))->Slice(CellRow(cells[0]), n);
-  }
-  if (const auto& item_type = *type->field(0)->type(); arrow::is_primitive(item_type.id()) && item_type.id() != arrow::Type::BOOL) {
-    std::shared_ptr<arrow::Array> numbers;
-    switch (arrow::bit_width(item_type.id())) {
-      case 8: {
-        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint8_t>(type, cells, columns));
-        break;
-      }
-      case 16: {
-        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint16_t>(type, cells, columns));
-        break;
-      }
-      case 32: {
-        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint32_t>(type, cells, columns));
-        break;
-      }
-      case 64: {
-        ARROW_ASSIGN_OR_RAISE(numbers, GatherNumbers<uint64_t>(type, cells, columns));
-        break;
-      }
-      default:
-        break;
+  const int64_t n = cells.length();
+  if (n > 0) {
+    const CellSlice::Piece first = *cells.begin();
+    if (first.length == n && first.is_null()) return arrow::MakeArrayOfNull(type, n);
+    if (first.length == n && (first.step == 1 || n == 1) && !IsClear(first.first)) {
+      return columns(CellSlot(first.first))->Slice(CellRow(first.first), n);
     }
+  }
+  const auto& item_type = type->field(0)->type();
+  if (const Gather gather_numbers = NumberGather(*item_type)) {
+    ARROW_ASSIGN_OR_RAISE(auto numbers, gather_numbers(type, cells, columns));
     if (numbers != nullptr) return numbers;
   }
   const std::vector<Run> runs = FindRuns(cells, columns);
-  bool any = false, nested_nulls = false;
+  bool nested_nulls = false;
   const arrow::ListArray* last = nullptr;
   for (const Run& run : runs) {
     if (run.source == nullptr || run.source == last) continue;
     last = run.source;
-    any = true;
     nested_nulls |= HasNulls(*last->values()->data());
   }
-  if (!any) {
-    bool all_null = true;
-    for (const CellRef cell : cells) all_null &= cell == kNullCell;
-    if (all_null) return arrow::MakeArrayOfNull(type, n);
-  }
   if (!nested_nulls) {
-    if (const auto width = InstanceWidth(*type->field(0)->type())) return GatherFixed(type, cells, runs, *width);
+    if (const auto width = InstanceWidth(*item_type)) return GatherFixed(type, cells, runs, *width);
   }
   return GatherAny(type, cells, runs);
 }

@@ -28,17 +28,19 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
   };
   std::vector<Whole> wholes;
   std::vector<const int64_t*> seen;
-  bool only_wholes = true;
+  std::vector<CellSlice> others;
   for (size_t view = 0; view < window.cells.size(); ++view) {
     if (!window.is_known(view)) continue;
-    if (window.whole[view] == kNullCell) {
-      only_wholes = false;
+    const CellSlice cells = window.slice(view, begin, end);
+    const CellSlice::Piece first = *cells.begin();
+    if (first.length < n || first.step == 0) {
+      others.push_back(cells);
       continue;
     }
-    const Loaded& loaded = slots_[CellSlot(window.whole[view])];
+    const Loaded& loaded = slots_[CellSlot(first.first)];
     const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
     if (timeline < 0) continue;
-    const Whole whole{loaded.chunk.get(), timeline, CellRow(window.whole[view]) + begin};
+    const Whole whole{loaded.chunk.get(), timeline, CellRow(first.first)};
     const int64_t* const times = whole.chunk->times(timeline) + whole.row;
     if (std::find(seen.begin(), seen.end(), times) != seen.end()) continue;
     const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const int64_t* known) {
@@ -47,7 +49,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
     if (is_new) wholes.push_back(whole);
     seen.push_back(times);
   }
-  if (only_wholes && wholes.size() == 1) {
+  if (others.empty() && wholes.size() == 1) {
     const auto times = wholes[0].chunk->time_array(wholes[0].timeline);
     if (times->type()->Equals(*type)) return times->Slice(wholes[0].row, n);
   }
@@ -59,23 +61,15 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
     const int64_t* const times = whole.chunk->times(whole.timeline) + whole.row;
     for (int64_t i = 0; i < n; ++i) out[i] = std::max(out[i], times[i]);
   }
-  for (size_t view = 0; view < window.cells.size(); ++view) {
-    if (!window.is_known(view) || window.whole[view] != kNullCell) continue;
-    const CellRef* const from = window.cells[view].data() + begin;
-    for (int64_t i = 0; i < n;) {
-      if (from[i] == kNullCell) {
-        ++i;
-        continue;
-      }
-      int64_t j = i + 1;
-      while (j < n && from[j] == from[i] + (j - i)) ++j;
-      const Loaded& loaded = slots_[CellSlot(from[i])];
+  for (const CellSlice& cells : others) {
+    for (const CellSlice::Piece piece : cells) {
+      if (piece.is_null()) continue;
+      const Loaded& loaded = slots_[CellSlot(piece.first)];
       const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
-      if (timeline >= 0) {
-        const int64_t* const times = loaded.chunk->times(timeline) + CellRow(from[i]);
-        for (int64_t k = i; k < j; ++k) out[k] = std::max(out[k], times[k - i]);
-      }
-      i = j;
+      if (timeline < 0) continue;
+      const int64_t* const times = loaded.chunk->times(timeline) + CellRow(piece.first);
+      int64_t* const to = out + piece.begin;
+      for (int64_t k = 0; k < piece.length; ++k) to[k] = std::max(to[k], times[piece.step * k]);
     }
   }
   int64_t nulls = 0;
@@ -105,20 +99,21 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOriginTimes(const 
   auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
   std::shared_ptr<arrow::Buffer> validity;
   int64_t nulls = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const CellRef cell = window.cell(view, begin + i);
-    if (cell != kNullCell) {
-      const Loaded& loaded = slots_[CellSlot(cell)];
-      out[i] = loaded.chunk->times(loaded.binding->timeline)[CellRow(cell)];
+  for (const CellSlice::Piece piece : window.slice(view, begin, end)) {
+    int64_t* const to = out + piece.begin;
+    if (!piece.is_null()) {
+      const Loaded& loaded = slots_[CellSlot(piece.first)];
+      const int64_t* const times = loaded.chunk->times(loaded.binding->timeline) + CellRow(piece.first);
+      for (int64_t k = 0; k < piece.length; ++k) to[k] = times[piece.step * k];
       continue;
     }
     if (validity == nullptr) {
       ARROW_ASSIGN_OR_RAISE(validity, arrow::AllocateBitmap(n));
       arrow::bit_util::SetBitsTo(validity->mutable_data(), 0, n, true);
     }
-    arrow::bit_util::ClearBit(validity->mutable_data(), i);
-    out[i] = 0;
-    ++nulls;
+    arrow::bit_util::SetBitsTo(validity->mutable_data(), piece.begin, piece.length, false);
+    std::fill_n(to, piece.length, 0);
+    nulls += piece.length;
   }
   return arrow::MakeArray(arrow::ArrayData::Make(type, n, {std::move(validity), std::move(values)}, nulls));
 }
@@ -129,12 +124,14 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeRowIds(const Windo
   std::vector<const uint8_t*> greatest(static_cast<size_t>(n), nullptr);
   for (size_t view = 0; view < window.cells.size(); ++view) {
     if (!window.is_known(view)) continue;
-    for (int64_t i = 0; i < n; ++i) {
-      const CellRef cell = window.cell(view, begin + i);
-      if (cell == kNullCell) continue;
-      const uint8_t* const id = slots_[CellSlot(cell)].chunk->row_id_bytes() + CellRow(cell) * RowId::kNumBytes;
-      const uint8_t*& known = greatest[static_cast<size_t>(i)];
-      if (known == nullptr || std::memcmp(id, known, RowId::kNumBytes) > 0) known = id;
+    for (const CellSlice::Piece piece : window.slice(view, begin, end)) {
+      if (piece.is_null()) continue;
+      const uint8_t* const ids = slots_[CellSlot(piece.first)].chunk->row_id_bytes() + CellRow(piece.first) * RowId::kNumBytes;
+      for (int64_t k = 0; k < piece.length; ++k) {
+        const uint8_t* const id = ids + piece.step * k * RowId::kNumBytes;
+        const uint8_t*& known = greatest[static_cast<size_t>(piece.begin + k)];
+        if (known == nullptr || std::memcmp(id, known, RowId::kNumBytes) > 0) known = id;
+      }
     }
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * RowId::kNumBytes));
@@ -171,13 +168,10 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       return arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), n, {nullptr, std::move(offsets), std::move(data)}, 0));
     }
     case ScanPlan::OutputKind::kIndex: {
-      // Where a column is the rows of one chunk, so are the times.
-      for (const CellRef first : window.whole) {
-        if (first == kNullCell) continue;
-        const Loaded& loaded = slots_[CellSlot(first)];
+      if (window.same != nullptr) {
+        const Loaded& loaded = slots_[window.same->slot];
         const auto times = loaded.chunk->time_array(loaded.binding->timeline);
-        if (!times->type()->Equals(*output.field->type())) break;
-        return times->Slice(CellRow(first) + begin, n);
+        if (times->type()->Equals(*output.field->type())) return times->Slice(window.same->begin + begin, n);
       }
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
       if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);
@@ -195,16 +189,14 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       const Column& column = columns_[view];
       const auto& type = output.field->type();
       if (column.static_cell != kNullCell) {
-        const std::vector<CellRef> cells(static_cast<size_t>(n), column.static_cell);
-        return GatherCells(type, cells, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });
+        if (column.static_rows != nullptr && column.static_rows->length() >= n) return column.static_rows->Slice(0, n);
+        CellRuns cells;
+        cells.Repeat(column.static_cell, n);
+        return GatherCells(type, {cells, 0, n}, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });
       }
       if (!window.is_known(view)) return arrow::MakeArrayOfNull(type, n);
-      if (const CellRef first = window.whole[view]; first != kNullCell) {
-        return slots_[CellSlot(first)].column(view)->Slice(CellRow(first) + begin, n);
-      }
-      const auto& cells = window.cells[view];
       const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& { return slots_[slot].column(view); };
-      return GatherCells(type, std::span<const CellRef>(cells).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)), slot_column);
+      return GatherCells(type, window.slice(view, begin, end), slot_column);
     }
   }
   return arrow::Status::UnknownError("unknown kind of column");
@@ -228,20 +220,21 @@ void SegmentScan::MeasureRows(Window* window) const {
     bool is_large = false, is_known = false;
     uint32_t known_slot = 0;
     const arrow::ListArray* column = nullptr;
-    for (int64_t i = 0; i < n; ++i) {
-      const CellRef cell = window->cell(view, i);
-      if (cell == kNullCell || IsClear(cell)) continue;
-      if (!is_known || CellSlot(cell) != known_slot) {
+    for (const CellSlice::Piece piece : window->slice(view, 0, n)) {
+      if (piece.has_no_items()) continue;
+      if (!is_known || CellSlot(piece.first) != known_slot) {
         is_known = true;
-        known_slot = CellSlot(cell);
+        known_slot = CellSlot(piece.first);
         column = slots_[known_slot].column(view).get();
         is_large = HasLargeCells(*column);
       }
       if (!is_large) continue;
-      const int64_t bytes = CellBytes(*column, CellRow(cell));
-      if (bytes <= kSmallCellBytes) continue;
-      if (window->row_bytes.empty()) window->row_bytes.resize(static_cast<size_t>(n));
-      window->row_bytes[static_cast<size_t>(i)] += bytes;
+      for (int64_t k = 0; k < piece.length; ++k) {
+        const int64_t bytes = CellBytes(*column, CellRow(piece.cell(k)));
+        if (bytes <= kSmallCellBytes) continue;
+        if (window->row_bytes.empty()) window->row_bytes.resize(static_cast<size_t>(n));
+        window->row_bytes[static_cast<size_t>(piece.begin + k)] += bytes;
+      }
     }
   };
   for (const ScanPlan::Output& output : plan.outputs) measure(output);
@@ -265,11 +258,18 @@ int64_t SegmentScan::BatchEnd(const Window& window, int64_t begin) const {
 // Rows [begin, end) of the window as a batch, without those that do not pass the filter; null if none does.
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const Window& window, int64_t begin, int64_t end) {
   const ScanPlan& plan = *plan_;
-  // Every batch has a part of the same segment ids.
+  // Every batch has a part of the same segment ids and static values.
   for (const auto* outputs : {&plan.outputs, &plan.filter_outputs}) {
     for (const ScanPlan::Output& output : *outputs) {
-      if (output.kind != ScanPlan::OutputKind::kSegmentId || (segment_ids_ != nullptr && segment_ids_->length() >= end - begin)) continue;
-      ARROW_ASSIGN_OR_RAISE(segment_ids_, MakeOutput(output, window, begin, end));
+      std::shared_ptr<arrow::Array>* repeated = nullptr;
+      if (output.kind == ScanPlan::OutputKind::kSegmentId) {
+        repeated = &segment_ids_;
+      } else if (output.kind == ScanPlan::OutputKind::kComponent) {
+        Column& column = columns_[static_cast<size_t>(output.position)];
+        if (column.static_cell != kNullCell) repeated = &column.static_rows;
+      }
+      if (repeated == nullptr || (*repeated != nullptr && (*repeated)->length() >= end - begin)) continue;
+      ARROW_ASSIGN_OR_RAISE(*repeated, MakeOutput(output, window, begin, end));
     }
   }
   const Window* from = &window;
@@ -289,12 +289,13 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
       for (const int32_t row : *selected) picked.own_times.push_back(window.times[static_cast<size_t>(begin + row)]);
       picked.times = picked.own_times;
       picked.cells.resize(columns_.size());
-      picked.whole.resize(columns_.size(), kNullCell);
+      std::vector<std::pair<int64_t, int64_t>> ranges;  // of rows that follow each other
+      for (const int32_t row : *selected) {
+        if (ranges.empty() || ranges.back().second != begin + row) ranges.emplace_back(begin + row, begin + row);
+        ++ranges.back().second;
+      }
       for (size_t view = 0; view < columns_.size(); ++view) {
-        if (!window.is_known(view)) continue;
-        auto& cells = picked.cells[view];
-        cells.reserve(selected->size());
-        for (const int32_t row : *selected) cells.push_back(window.cell(view, begin + row));
+        if (window.is_known(view)) picked.cells[view] = window.cells[view].Pick(ranges);
       }
       from = &picked;
       begin = 0;
@@ -308,7 +309,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
     const auto view = static_cast<size_t>(output.position);
     num_gathered += output.kind == ScanPlan::OutputKind::kOtherIndex || output.kind == ScanPlan::OutputKind::kOriginTime ||
                     output.kind == ScanPlan::OutputKind::kRowId ||
-                    (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->whole[view] == kNullCell);
+                    (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->cells[view].runs().size() > 1);
   }
   const int threads = (end - begin) * num_gathered < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
@@ -332,7 +333,6 @@ void SegmentScan::BeginStaticRow() {
   window_->own_times = {0};
   window_->times = window_->own_times;
   window_->cells.resize(columns_.size());
-  window_->whole.resize(columns_.size(), kNullCell);
   MeasureRows(window_.get());
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "arrow/array/concatenate.h"
+#include "rushes/query/merge_times.h"
 #include "rushes/query/segment_scan_state.h"
 
 namespace rushes {
@@ -18,10 +19,10 @@ constexpr int64_t kMaxWindowCells = int64_t{4} << 20;
 
 }  // namespace
 
-// The distinct times of the rows that count, after what is out and up to `bound`, ascending.
-void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
+// The distinct times of the rows that count, after what is out and up to `bound`, ascending; and which of them a chunk's are.
+arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
   // Each chunk is a sorted run. Chunks logged together have equal runs, which are taken once; runs that follow each other are joined;
-  // the rest is merged pairwise.
+  // the rest is merged.
   struct TimeRun {
     std::span<const int64_t> times;
     std::vector<uint32_t> slots;              // of chunks whose rows these are, one by one
@@ -32,6 +33,7 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
   for (const uint32_t slot : active_) {
     Loaded& loaded = slots_[slot];
     loaded.group_row = -1;
+    loaded.group_rows = nullptr;
     loaded.group_begin = loaded.next;
     const int64_t* const begin = loaded.times + loaded.next;
     const int64_t* const end = std::upper_bound(begin, loaded.times + loaded.length, bound);
@@ -81,25 +83,41 @@ void SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
     }
     if (!placed) chains.push_back({&run});
   }
-  std::deque<std::vector<int64_t>> sorted;
+  group_rows_.reset();
+  std::vector<std::vector<int64_t>> joined;
   for (const auto& chain : chains) {
-    sorted.emplace_back();
-    for (const TimeRun* run : chain) {
-      if (chains.size() == 1) {
-        for (const uint32_t slot : run->slots) slots_[slot].group_row = static_cast<int64_t>(sorted.back().size());
+    size_t length = 0;
+    for (const TimeRun* run : chain) length += run->times.size();
+    auto& times_of_chain = joined.emplace_back();
+    times_of_chain.reserve(length);
+    for (const TimeRun* run : chain) times_of_chain.insert(times_of_chain.end(), run->times.begin(), run->times.end());
+  }
+  if (chains.empty()) return arrow::Status::OK();
+  if (chains.size() == 1) {
+    int64_t row = 0;
+    for (const TimeRun* run : chains[0]) {
+      for (const uint32_t slot : run->slots) slots_[slot].group_row = row;
+      row += static_cast<int64_t>(run->times.size());
+    }
+    *times = std::move(joined[0]);
+    return arrow::Status::OK();
+  }
+  ARROW_ASSIGN_OR_RAISE(MergedTimes merged, MergeTimes({joined.begin(), joined.end()}, max_threads_));
+  for (size_t c = 0; c < chains.size(); ++c) {
+    const int32_t* rows = merged.rows[c].data();
+    for (const TimeRun* run : chains[c]) {
+      const auto length = static_cast<int64_t>(run->times.size());
+      const bool is_dense = rows[length - 1] - rows[0] == length - 1;
+      for (const uint32_t slot : run->slots) {
+        slots_[slot].group_row = is_dense ? rows[0] : -1;
+        slots_[slot].group_rows = is_dense ? nullptr : rows;
       }
-      sorted.back().insert(sorted.back().end(), run->times.begin(), run->times.end());
+      rows += length;
     }
   }
-  while (sorted.size() > 1) {
-    std::vector<int64_t> merged;
-    merged.reserve(sorted[0].size() + sorted[1].size());
-    std::set_union(sorted[0].begin(), sorted[0].end(), sorted[1].begin(), sorted[1].end(), std::back_inserter(merged));
-    sorted.pop_front();
-    sorted.pop_front();
-    sorted.push_back(std::move(merged));
-  }
-  if (!sorted.empty()) *times = std::move(sorted.front());
+  *times = std::move(merged.times);
+  group_rows_ = std::move(merged.storage);
+  return arrow::Status::OK();
 }
 
 // The rows that the chunks loaded so far complete.
@@ -125,7 +143,7 @@ arrow::Status SegmentScan::BeginGroup() {
       ARROW_RETURN_NOT_OK(ProcessWindow({}, skipped));
       emitted_bound_ = std::max(emitted_bound_, skipped);
     }
-    CollectTimes(group_bound_, &group_times_);
+    ARROW_RETURN_NOT_OK(CollectTimes(group_bound_, &group_times_));
     rows_are_those_of_chunks_ = row_points_ == nullptr;
     if (row_points_ != nullptr) {
       std::vector<int64_t> chosen;
@@ -146,10 +164,11 @@ arrow::Status SegmentScan::NextWindow() {
   const std::span<const int64_t> times = std::span<const int64_t>(group_times_).subspan(next_row_);
   int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size()));
   if (rows > kMinWindowRows) {
-    // End with the first chunk that ends well inside the window.
+    // End with the first chunk that ends well inside the window and whose rows are the window's.
     const int64_t earliest = times[static_cast<size_t>(kMinWindowRows) - 1];
     int64_t cut = times[static_cast<size_t>(rows) - 1];
     for (const uint32_t slot : active_) {
+      if (!rows_are_those_of_chunks_ || slots_[slot].group_row < 0) continue;
       const int64_t last = slots_[slot].times[slots_[slot].length - 1];
       if (last >= earliest && last < cut) cut = last;
     }
@@ -163,7 +182,12 @@ arrow::Status SegmentScan::NextWindow() {
 arrow::Status SegmentScan::EndGroup() {
   in_group_ = false;
   emitted_bound_ = std::max(emitted_bound_, group_bound_);
-  ARROW_RETURN_NOT_OK(KeepCarried());
+  const bool is_last = prefetch_ == nullptr && next_pending_ >= pending_.size() && next_sample_ >= samples_.size();
+  if (is_last) {  // nothing is left to fill
+    for (Column& column : columns_) column.carry = kNullCell;
+  } else {
+    ARROW_RETURN_NOT_OK(KeepCarried());
+  }
   ReleaseChunks();
   return arrow::Status::OK();
 }
@@ -181,7 +205,6 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
   window.clears_of.resize(columns_.size());
   window.cells.resize(columns_.size());
   window.carry.resize(columns_.size(), kNullCell);
-  window.whole.resize(columns_.size(), kNullCell);
 
   const bool needs_all = plan.needs_every_cell();
   const auto is_computed = [&](size_t view) {
@@ -191,7 +214,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
 
   for (const uint32_t slot : active_) {
     Loaded& loaded = slots_[slot];
-    Part part{slot, loaded.next, Gallop(loaded.times, loaded.next, loaded.length, bound), false, 0, {}};
+    Part part{slot, loaded.next, Gallop(loaded.times, loaded.next, loaded.length, bound)};
     while (part.end < loaded.length && loaded.times[part.end] <= bound) ++part.end;
     if (part.begin == part.end) continue;
     loaded.next = part.end;
@@ -206,36 +229,16 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     window.parts.push_back(std::move(part));
   }
 
-  // Places that are known, as of chunks whose rows are the window's, are not worth a thread.
+  // Places that are known are not worth a thread.
   int64_t unknown = 0;
-  for (const Part& part : window.parts) {
-    if (!rows_are_those_of_chunks_ || slots_[part.slot].group_row < 0) unknown += part.end - part.begin;
-  }
+  for (const Part& part : window.parts) unknown += HasGroupRows(slots_[part.slot]) ? 0 : part.length();
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(window.parts.size()), unknown < 16384 ? 1 : max_threads_, [&](int i) {
-    Part& part = window.parts[static_cast<size_t>(i)];
-    const Loaded& loaded = slots_[part.slot];
-    const int64_t* const own = loaded.times + part.begin;
-    const int64_t length = part.end - part.begin;
-    if (rows_are_those_of_chunks_ && n > 0 && loaded.group_row >= 0) {
-      part.is_dense = true;
-      part.offset = loaded.group_row + part.begin - loaded.group_begin - (times.data() - group_times_.data());
-      return arrow::Status::OK();
-    }
-    const int64_t first = std::lower_bound(times.begin(), times.end(), own[0]) - times.begin();
-    if (loaded.is_strict && length <= n - first && times[static_cast<size_t>(first + length) - 1] == own[length - 1] &&
-        std::memcmp(times.data() + first, own, static_cast<size_t>(length) * sizeof(int64_t)) == 0) {
-      part.is_dense = true;
-      part.offset = first;
-      return arrow::Status::OK();
-    }
-    part.map.resize(static_cast<size_t>(length));
-    int64_t row = first;
-    for (int64_t k = 0; k < length; ++k) {
-      if (row < n && times[static_cast<size_t>(row)] < own[k]) row = Gallop(times.data(), row, n, own[k]);
-      part.map[static_cast<size_t>(k)] = static_cast<int32_t>(row);
-    }
+    PlacePart(window, &window.parts[static_cast<size_t>(i)]);
     return arrow::Status::OK();
   }));
+  for (const Part& part : window.parts) {
+    if (n > 0 && part.is_dense() && part.length() == n && slots_[part.slot].order.empty()) window.same = &part;
+  }
 
   const bool ends_fill = plan.query.fill_latest_at && plan.query.fill_respects_clears;
   if (clears_possible_) {
@@ -245,7 +248,7 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
       const auto& clears = *loaded.chunk->column(loaded.binding->clear_column);
       for (int64_t k = part.begin; k < part.end; ++k) {
         const int64_t row = loaded.row(k);
-        const int64_t window_row = part.is_dense ? part.offset + k - part.begin : part.map[static_cast<size_t>(k - part.begin)];
+        const int64_t window_row = part.window_row(k - part.begin);
         if (clears.IsNull(row)) continue;
         const bool is_exact = window_row < n && times[static_cast<size_t>(window_row)] == loaded.times[k];
         if (!is_exact && !ends_fill) continue;
@@ -260,57 +263,178 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     }
   }
 
-  std::vector<int> computed, long_ones;
+  std::vector<int> computed;
+  // Columns that are a few runs of rows are not worth a thread.
+  int64_t scattered = 0;
   for (size_t i = 0; i < columns_.size(); ++i) {
     if (!is_computed(i)) continue;
     computed.push_back(static_cast<int>(i));
-    if (!IsWhole(static_cast<int>(i), &window)) long_ones.push_back(static_cast<int>(i));
+    const auto& parts = window.parts_of[i];
+    scattered += is_sampled_ || !window.clears_of[i].empty() ||
+                 !std::all_of(parts.begin(), parts.end(), [&](int p) { return window.parts[static_cast<size_t>(p)].is_dense(); });
   }
-  ARROW_RETURN_NOT_OK(
-      ParallelFor(static_cast<int>(long_ones.size()), n * static_cast<int64_t>(long_ones.size()) < 16384 ? 1 : max_threads_, [&](int i) {
-        ComputeColumn(long_ones[static_cast<size_t>(i)], &window);
-        return arrow::Status::OK();
-      }));
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(computed.size()), n * scattered < 16384 ? 1 : max_threads_, [&](int i) {
+    ComputeColumn(computed[static_cast<size_t>(i)], &window);
+    return arrow::Status::OK();
+  }));
   MeasureRows(&window);
   for (const int i : computed) columns_[static_cast<size_t>(i)].carry = window.carry[static_cast<size_t>(i)];
   return arrow::Status::OK();
 }
 
-// Whether the column's cells in the window are simply one chunk's neighbouring rows; then notes which.
-bool SegmentScan::IsWhole(int position, Window* window) const {
-  const size_t view = static_cast<size_t>(position);
-  const int64_t n = static_cast<int64_t>(window->times.size());
-  const auto& parts = window->parts_of[view];
-  if (parts.size() != 1 || n == 0 || is_sampled_ || !window->clears_of[view].empty()) return false;
-  const Part& part = window->parts[static_cast<size_t>(parts[0])];
-  const Loaded& loaded = slots_[part.slot];
-  if (!part.is_dense || part.end - part.begin != n || !loaded.order.empty() || loaded.column(view)->null_count() != 0) return false;
-  window->whole[view] = MakeCell(part.slot, part.begin);
-  window->carry[view] = plan_->query.fill_latest_at ? MakeCell(part.slot, part.end - 1) : kNullCell;
-  return true;
+bool SegmentScan::HasGroupRows(const Loaded& loaded) const {
+  return rows_are_those_of_chunks_ && (loaded.group_row >= 0 || loaded.group_rows != nullptr);
+}
+
+// Finds the rows of the window that a part's rows are at or before.
+void SegmentScan::PlacePart(const Window& window, Part* part) const {
+  const Loaded& loaded = slots_[part->slot];
+  const std::span<const int64_t> times = window.times;
+  const int64_t n = static_cast<int64_t>(times.size());
+  const int64_t length = part->length();
+  if (n > 0 && HasGroupRows(loaded)) {
+    const int64_t window_begin = times.data() - group_times_.data();
+    const int64_t from_group_begin = part->begin - loaded.group_begin;
+    if (loaded.group_row >= 0) {
+      part->offset = loaded.group_row + from_group_begin - window_begin;
+      return;
+    }
+    const int32_t* const rows = loaded.group_rows + from_group_begin;
+    if (rows[length - 1] - rows[0] == length - 1) {
+      part->offset = rows[0] - window_begin;
+    } else {
+      part->offset = -window_begin;
+      part->map = rows;
+    }
+    return;
+  }
+  const int64_t* const own = loaded.times + part->begin;
+  const int64_t first = std::lower_bound(times.begin(), times.end(), own[0]) - times.begin();
+  if (loaded.is_strict && length <= n - first && times[static_cast<size_t>(first + length) - 1] == own[length - 1] &&
+      std::memcmp(times.data() + first, own, static_cast<size_t>(length) * sizeof(int64_t)) == 0) {
+    part->offset = first;
+    return;
+  }
+  part->own_map.resize(static_cast<size_t>(length));
+  part->map = part->own_map.data();
+  int64_t row = first;
+  for (int64_t k = 0; k < length; ++k) {
+    if (row < n && times[static_cast<size_t>(row)] < own[k]) row = Gallop(times.data(), row, n, own[k]);
+    part->own_map[static_cast<size_t>(k)] = static_cast<int32_t>(row);
+  }
 }
 
 // Per row of the window, the place of the column's cell; and the latest logged cell after the window.
 void SegmentScan::ComputeColumn(int position, Window* window) const {
+  const size_t view = static_cast<size_t>(position);
+  window->carry[view] = kNullCell;
+  if (is_sampled_ || window->times.empty() || !window->clears_of[view].empty() || !TakeTurns(window->parts_of[view], *window)) {
+    ComputeCells(position, window);
+  } else {
+    FollowParts(position, window);
+  }
+}
+
+// Whether all rows of each part come after those of the part before, each at a time of its own.
+bool SegmentScan::TakeTurns(std::span<const int> parts, const Window& window) const {
+  int64_t last_time = std::numeric_limits<int64_t>::min();
+  for (const int p : parts) {
+    const Part& part = window.parts[static_cast<size_t>(p)];
+    const Loaded& loaded = slots_[part.slot];
+    if (!loaded.is_strict || loaded.times[part.begin] <= last_time) return false;
+    last_time = loaded.times[part.end - 1];
+  }
+  return true;
+}
+
+// ComputeColumn where no two cells are at the same time: takes a step per run of logged rows, not per row of the window.
+void SegmentScan::FollowParts(int position, Window* window) const {
+  const size_t view = static_cast<size_t>(position);
+  const bool fill = plan_->query.fill_latest_at;
+  const std::optional<int64_t>& max_age = plan_->query.fill_max_age;
+  CellRuns& cells = window->cells[view];
+  CellRef carry = columns_[view].carry;
+  const auto fill_until = [&](int64_t end) {
+    if (fill && carry != kNullCell) {
+      cells.Repeat(carry, max_age ? FirstOlder(*window, carry, cells.length(), end) : end);
+    }
+    cells.Repeat(kNullCell, end);
+  };
+  int64_t scattered = 0;
+  for (const int p : window->parts_of[view]) {
+    const Part& part = window->parts[static_cast<size_t>(p)];
+    if (!part.is_dense()) scattered += part.length();
+  }
+  cells.Reserve(scattered + 2);
+  for (const int p : window->parts_of[view]) {
+    const Part& part = window->parts[static_cast<size_t>(p)];
+    const Loaded& loaded = slots_[part.slot];
+    const arrow::ListArray& column = *loaded.column(view);
+    const bool has_nulls = column.null_count() != 0;
+    const bool is_plain = !has_nulls && loaded.order.empty();
+    const int64_t length = part.length();
+    for (int64_t k = 0; k < length;) {
+      const int64_t row = loaded.row(part.begin + k);
+      if (has_nulls && column.IsNull(row)) {
+        ++k;
+        continue;
+      }
+      const int64_t begin = part.window_row(k);
+      // As far as rows of the chunk and of the window both follow each other.
+      int64_t count = 1;
+      if (is_plain && part.is_dense()) {
+        count = length;
+      } else {
+        while (k + count < length && part.window_row(k + count) == begin + count &&
+               (is_plain || (loaded.row(part.begin + k + count) == row + count && column.IsValid(row + count)))) {
+          ++count;
+        }
+      }
+      if (begin != cells.length()) fill_until(begin);
+      carry = MakeCell(part.slot, row + count - 1);
+      k += count;
+      // A cell of its own and the rows it fills up to the next one are one run, the usual one of signals that take turns.
+      const bool fills = fill && !max_age && k < length && count == 1 && is_plain;
+      cells.Begin(MakeCell(part.slot, row), fills ? part.window_row(k) : begin + count, count == 1 ? 0 : 1);
+    }
+  }
+  fill_until(static_cast<int64_t>(window->times.size()));
+  if (fill) window->carry[view] = carry;
+}
+
+// The time of a cell that is not null.
+int64_t SegmentScan::TimeOf(CellRef cell) const {
+  const Loaded& loaded = slots_[CellSlot(cell)];
+  return loaded.chunk->times(loaded.binding->timeline)[CellRow(cell)];
+}
+
+// Of rows [begin, end), which are not before the cell, the first one that it is too old for.
+int64_t SegmentScan::FirstOlder(const Window& window, CellRef cell, int64_t begin, int64_t end) const {
+  // Unsigned: the distance of two times may not fit a signed number.
+  const auto start = static_cast<uint64_t>(TimeOf(cell));
+  const auto max_age = static_cast<uint64_t>(*plan_->query.fill_max_age);
+  const auto times = window.times;
+  const auto older = std::partition_point(times.begin() + begin, times.begin() + end,
+                                          [&](int64_t time) { return static_cast<uint64_t>(time) - start <= max_age; });
+  return older - times.begin();
+}
+
+// ComputeColumn in general: with clears, chunks that overlap in time, times that occur twice, rows that were asked for.
+void SegmentScan::ComputeCells(int position, Window* window) const {
   const bool fill = plan_->query.fill_latest_at;
   const int64_t n = static_cast<int64_t>(window->times.size());
   const bool sampled = is_sampled_ || n == 0;
   const auto& part_positions = window->parts_of[static_cast<size_t>(position)];
   const auto& clears = window->clears_of[static_cast<size_t>(position)];
-  auto& cells = window->cells[static_cast<size_t>(position)];
   // One more, for what lies after the last row asked for.
-  cells.assign(static_cast<size_t>(n) + 1, kNullCell);
+  std::vector<CellRef> cells(static_cast<size_t>(n) + 1, kNullCell);
   CellRef* const out = cells.data();
 
   // A value wins its row by time (only when rows were asked for are there several), then by row id.
-  const auto time_of = [&](CellRef cell) {
-    const Loaded& loaded = slots_[CellSlot(cell)];
-    return loaded.chunk->times(loaded.binding->timeline)[CellRow(cell)];
-  };
   const auto wins = [&](CellRef cell, CellRef over) {
     if (over == kNullCell) return true;
     if (sampled) {
-      const int64_t a = time_of(cell), b = time_of(over);
+      const int64_t a = TimeOf(cell), b = TimeOf(over);
       if (a != b) return a > b;
     }
     const int order = CompareRowIds(*slots_[CellSlot(cell)].chunk, CellRow(cell), *slots_[CellSlot(over)].chunk, CellRow(over));
@@ -324,27 +448,12 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
     const Loaded& loaded = slots_[part.slot];
     const arrow::ListArray* const column = loaded.column(static_cast<size_t>(position)).get();
     const bool all_valid = column->null_count() == 0;
-    const bool in_order = loaded.order.empty();
     const bool overlaps = sampled || loaded.times[part.begin] <= last_time;
     last_time = std::max(last_time, loaded.times[part.end - 1]);
-    const int64_t length = part.end - part.begin;
-    if (part.is_dense && !overlaps) {
-      CellRef* const to = out + part.offset;
-      if (in_order && all_valid) {
-        const CellRef first = MakeCell(part.slot, part.begin);
-        for (int64_t k = 0; k < length; ++k) to[k] = first + k;
-      } else {
-        for (int64_t k = 0; k < length; ++k) {
-          const int64_t row = loaded.row(part.begin + k);
-          if (all_valid || column->IsValid(row)) to[k] = MakeCell(part.slot, row);
-        }
-      }
-      continue;
-    }
-    for (int64_t k = 0; k < length; ++k) {
+    for (int64_t k = 0; k < part.length(); ++k) {
       const int64_t row = loaded.row(part.begin + k);
       if (!all_valid && column->IsNull(row)) continue;
-      CellRef& to = out[part.is_dense ? part.offset + k : part.map[static_cast<size_t>(k)]];
+      CellRef& to = out[part.window_row(k)];
       const CellRef cell = MakeCell(part.slot, row);
       if (!overlaps || wins(cell, to)) to = cell;
     }
@@ -353,10 +462,10 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
   // The latest value so far, and its time where the age of values matters.
   CellRef carry = columns_[static_cast<size_t>(position)].carry;
   const std::optional<int64_t>& max_age = plan_->query.fill_max_age;
-  int64_t carry_time = max_age && carry != kNullCell ? time_of(carry) : 0;
+  int64_t carry_time = max_age && carry != kNullCell ? TimeOf(carry) : 0;
   const auto keep = [&](CellRef cell) {
     carry = cell;
-    if (max_age && cell != kNullCell) carry_time = time_of(cell);
+    if (max_age && cell != kNullCell) carry_time = TimeOf(cell);
   };
   const auto filled = [&](int64_t row) {
     if (!fill || carry == kNullCell) return kNullCell;
@@ -396,12 +505,12 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
       const ClearCell* const clear = it == clear_at.end() ? nullptr : it->second;
       // A logged value of the same row id counts before the clear.
       const bool is_last = clear != nullptr &&
-                           (logged == kNullCell || clear->time > time_of(logged) ||
-                            (clear->time == time_of(logged) &&
+                           (logged == kNullCell || clear->time > TimeOf(logged) ||
+                            (clear->time == TimeOf(logged) &&
                              CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0));
       if (is_last && ends_fill) keep(kNullCell);
       if (i == n) break;  // only what is carried on
-      const bool is_exact = logged != kNullCell && (!sampled || time_of(logged) == window->times[static_cast<size_t>(i)]);
+      const bool is_exact = logged != kNullCell && (!sampled || TimeOf(logged) == window->times[static_cast<size_t>(i)]);
       if (is_last && clear->is_exact) {
         out[i] = MakeCell(clear->slot, clear->row) | kClearFlag;
       } else {
@@ -409,8 +518,8 @@ void SegmentScan::ComputeColumn(int position, Window* window) const {
       }
     }
   }
-  cells.pop_back();
-  window->carry[static_cast<size_t>(position)] = fill ? carry : kNullCell;
+  window->cells[static_cast<size_t>(position)].Add({out, static_cast<size_t>(n)});
+  if (fill) window->carry[static_cast<size_t>(position)] = carry;
 }
 
 // Copies the rows out of finished chunks that fill later ones, so that the chunks can go.
@@ -436,7 +545,13 @@ arrow::Status SegmentScan::KeepCarried() {
     ARROW_ASSIGN_OR_RAISE(kept.chunk,
                           Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
     kept.binding = source.binding;
-    for (const auto& column : source.columns) {
+    for (size_t i = 0; i < source.columns.size(); ++i) {
+      const auto& column = source.columns[i];
+      const int at = source.binding->sources[i].column;
+      if (column == source.chunk->column(at)) {
+        kept.columns.push_back(kept.chunk->column(at));
+        continue;
+      }
       ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({column->Slice(CellRow(cell), 1)}));
       kept.columns.push_back(std::static_pointer_cast<arrow::ListArray>(copy));
     }

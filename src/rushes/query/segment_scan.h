@@ -24,7 +24,7 @@ namespace rushes {
 // final: they are emitted, and chunks that lie before it entirely are let go. What a fill needs later is one cell per column. So
 // memory follows the overlap of chunks in time, not the length of the recording.
 //
-// Within a window of rows, each column is one pass over its chunks' sorted times that leaves, per row, the place of its cell.
+// Within a window of rows, each column is one pass over its chunks' sorted times that leaves the places of its cells, run by run.
 class SegmentScan {
  public:
   SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks segment, int max_threads);
@@ -57,13 +57,19 @@ class SegmentScan {
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
   arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
-  void CollectTimes(int64_t bound, std::vector<int64_t>* times);
+  arrow::Status CollectTimes(int64_t bound, std::vector<int64_t>* times);
   arrow::Status BeginGroup();
   arrow::Status NextWindow();
   arrow::Status EndGroup();
   arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound);
-  bool IsWhole(int position, Window* window) const;
+  bool HasGroupRows(const Loaded& loaded) const;
+  void PlacePart(const Window& window, Part* part) const;
   void ComputeColumn(int position, Window* window) const;
+  bool TakeTurns(std::span<const int> parts, const Window& window) const;
+  void FollowParts(int position, Window* window) const;
+  void ComputeCells(int position, Window* window) const;
+  int64_t TimeOf(CellRef cell) const;
+  int64_t FirstOlder(const Window& window, CellRef cell, int64_t begin, int64_t end) const;
   void MeasureRows(Window* window) const;
   void BeginStaticRow();
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
@@ -108,7 +114,8 @@ class SegmentScan {
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
   bool in_group_ = false;
   std::vector<int64_t> group_times_;
-  bool rows_are_those_of_chunks_ = false;  // Loaded::group_row holds
+  bool rows_are_those_of_chunks_ = false;  // Loaded::group_row and group_rows hold
+  std::unique_ptr<int32_t[]> group_rows_;  // what the latter point into
   int64_t group_bound_ = 0;
   size_t next_row_ = 0;
   std::unique_ptr<Window> window_;

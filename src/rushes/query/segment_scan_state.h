@@ -73,9 +73,10 @@ struct SegmentScan::Loaded {
   std::vector<int32_t> order;
   bool is_strict = false;  // no time occurs twice
   int64_t next = 0;        // rows before it are out
-  // The row of the group at which its first row of the group is, if all of those are rows of the group one by one; else -1.
-  int64_t group_row = -1;
-  int64_t group_begin = 0;  // `next` when the group began
+  // Which rows of the group its rows from `group_begin` on are, if that is known: from `group_row` on one by one, or as `group_rows` says.
+  int64_t group_begin = 0;
+  int64_t group_row = -1;               // -1: not so
+  const int32_t* group_rows = nullptr;  // null: not so
 
   // The chunk's cells of a column in view, which it must have.
   const std::shared_ptr<arrow::ListArray>& column(size_t view) const { return columns[static_cast<size_t>(binding->source_of[view])]; }
@@ -85,10 +86,16 @@ struct SegmentScan::Loaded {
 // The rows of a chunk that fall into a window.
 struct SegmentScan::Part {
   uint32_t slot;
-  int64_t begin, end;     // positions in the chunk's sorted rows
-  bool is_dense = false;  // they are rows [offset, offset + end - begin) of the window, one by one
+  int64_t begin, end;  // positions in the chunk's sorted rows
+  // The first row of the window at or after each of them is `offset` further than the map says; without a map they are rows
+  // [offset, offset + end - begin), one by one.
   int64_t offset = 0;
-  std::vector<int32_t> map;  // otherwise: first row of the window at or after each
+  const int32_t* map = nullptr;
+  std::vector<int32_t> own_map = {};
+
+  int64_t length() const { return end - begin; }
+  bool is_dense() const { return map == nullptr; }
+  int64_t window_row(int64_t k) const { return offset + (is_dense() ? k : map[k]); }
 };
 
 struct SegmentScan::ClearCell {
@@ -107,7 +114,8 @@ struct SegmentScan::Column {
   bool has_large_cells = false;     // in a chunk loaded so far
   CellRef static_cell = kNullCell;  // its one value, in `static_column`
   std::shared_ptr<arrow::ListArray> static_column;
-  CellRef carry = kNullCell;  // the latest logged value before the window
+  std::shared_ptr<arrow::Array> static_rows;  // that value again and again, as many as a batch had at most
+  CellRef carry = kNullCell;                  // the latest logged value before the window
 };
 
 // Rows of consecutive index values, while their cells are looked up.
@@ -118,19 +126,16 @@ struct SegmentScan::Window {
   std::vector<std::vector<int>> parts_of;                // per column in view: positions in `parts`
   std::vector<std::vector<const ClearCell*>> clears_of;  // per column in view
   std::vector<ClearCell> clears;
-  std::vector<std::vector<CellRef>> cells;  // per column in view that is computed
-  // Per column in view: the first cell, if its cells are simply one chunk's neighbouring rows; `cells` is left empty then.
-  std::vector<CellRef> whole;
-  std::vector<CellRef> carry;  // per column in view: after the window
+  std::vector<CellRuns> cells;  // per column in view that is computed
+  std::vector<CellRef> carry;   // per column in view: after the window
+  const Part* same = nullptr;   // a part whose rows are those of the window, one by one, and neighbours in their chunk
   // Bytes per row: of large cells (empty: none), and of static ones.
   std::vector<int64_t> row_bytes;
   int64_t static_bytes = 0;
   std::vector<int64_t> own_times;  // of rows picked from another window
 
-  bool is_known(size_t view) const { return !cells[view].empty() || whole[view] != kNullCell; }
-  CellRef cell(size_t view, int64_t row) const {
-    return whole[view] != kNullCell ? whole[view] + row : cells[view][static_cast<size_t>(row)];
-  }
+  bool is_known(size_t view) const { return !cells[view].empty(); }
+  CellSlice slice(size_t view, int64_t begin, int64_t end) const { return {cells[view], begin, end}; }
 };
 
 struct SegmentScan::PendingFetch {
