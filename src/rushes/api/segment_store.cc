@@ -81,7 +81,7 @@ arrow::Result<std::vector<ChunkPtr>> SegmentStore::Read(std::span<const uint32_t
     }
     if (wanted.empty()) continue;
     ARROW_ASSIGN_OR_RAISE(auto read, parts_[part].source->FetchChunks(parts_[part].found, wanted));
-    for (size_t i = 0; i < read.size(); ++i) out[places[i]] = std::move(read[i]);
+    for (size_t i = 0; i < read.size(); ++i) out[places[i]] = std::move(read[i].chunk);
   }
   return out;
 }

@@ -208,19 +208,21 @@ arrow::Result<std::shared_ptr<arrow::Array>> AlignedRows::MakeTimes(const std::s
 }
 
 arrow::Result<std::shared_ptr<arrow::Array>> AlignedRows::MakeCells(const std::shared_ptr<arrow::DataType>& type, size_t view) const {
-  std::vector<CellRef> cells(static_cast<size_t>(num_rows_));
-  CellRef* to = cells.data();
+  CellRuns cells;
+  cells.Reserve(static_cast<int64_t>(segments_.size()));
+  int64_t end = 0;
   for (uint32_t slot = 0; slot < segments_.size(); ++slot) {
-    const Segment& segment = segments_[slot];
-    const Cells& from = segment.columns[view];
-    if (from.chunk == nullptr || from.static_row >= 0) {
-      std::fill_n(to, segment.num_rows, from.chunk == nullptr ? kNullCell : MakeCell(slot, from.static_row));
+    const Cells& from = segments_[slot].columns[view];
+    end += segments_[slot].num_rows;
+    if (from.chunk == nullptr) {
+      cells.Repeat(kNullCell, end);
+    } else if (from.static_row >= 0) {
+      cells.Repeat(MakeCell(slot, from.static_row), end);
     } else {
-      for (int64_t row = 0; row < segment.num_rows; ++row) to[row] = MakeCell(slot, row);
+      cells.Follow(MakeCell(slot, 0), end);
     }
-    to += segment.num_rows;
   }
-  return GatherCells(type, cells, [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& {
+  return GatherCells(type, CellSlice(cells, 0, num_rows_), [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& {
     const Cells& from = segments_[slot].columns[view];
     return from.chunk->column(from.column);
   });

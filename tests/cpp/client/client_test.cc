@@ -496,7 +496,9 @@ TEST_F(ClientTest, MeasuresTheLink) {
   const LinkSpeed speed = Get(connection->MeasureLink(1 << 20, 3));
   EXPECT_GE(speed.round_trip_s, 0.03);
   EXPECT_LT(speed.round_trip_s, 5);
-  if (speed.bytes_per_s) EXPECT_GT(*speed.bytes_per_s, 0);
+  if (speed.bytes_per_s) {
+    EXPECT_GT(*speed.bytes_per_s, 0);
+  }
   server.bytes_short = 1;
   const arrow::Status status = connection->MeasureLink(100, 1).status();
   EXPECT_TRUE(status.IsIOError()) << status;
