@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kMaxReadBytes = 4 << 20;
 // Chunks are put together until a message has this many bytes. A message costs a few wake-ups, here and in the client, whatever its
-// size; beyond a megabyte it fits neither into a socket's buffer nor into a core's cache, and costs more again.
+// size; with more than a megabyte it fits neither into a socket's buffer nor into a core's cache, and a byte costs no less.
 constexpr int64_t kMessageBytes = 1 << 20;
 constexpr size_t kMaxChunksPerMessage = 512;
 // Pieces below this size are copied: cheaper than a slice that keeps its buffer.

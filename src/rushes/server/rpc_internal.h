@@ -81,7 +81,7 @@ grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const RpcE
 
 // Answers a streaming call with what `next` gives until it says false. `next` runs on workers, one call at a time, and only when the
 // message before has left: a slow client holds no thread and one message. Where `is_ready` says that `next` will not wait for anything,
-// it runs at once on the thread that saw the message leave: to wake a worker costs as much as to send 100 kB.
+// it runs at once on the thread that saw the message leave: waking workers was a good part of what a stream of small chunks costs.
 template <typename Response>
 class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
