@@ -603,10 +603,15 @@ class CatalogService final : public Service::WithRawCallbackMethod_FetchChunks<S
   }
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* FetchChunks(Context* context, const grpc::ByteBuffer* request) override {
-    return Stream<grpc::ByteBuffer>(context, environment_, [this, request]() -> arrow::Result<StreamReactor<grpc::ByteBuffer>::Next> {
-      ARROW_ASSIGN_OR_RAISE(auto made, ChunkFetcher::Make(*catalog_, *request));
-      return [fetcher = std::shared_ptr<ChunkFetcher>(std::move(made))](grpc::ByteBuffer* out) { return fetcher->Next(out); };
-    });
+    using Reactor = StreamReactor<grpc::ByteBuffer>;
+    const auto fetcher = std::make_shared<ChunkFetcher>();
+    return Stream<grpc::ByteBuffer>(
+        context, environment_,
+        [this, request, fetcher]() -> arrow::Result<Reactor::Next> {
+          ARROW_RETURN_NOT_OK(fetcher->Open(*catalog_, *request));
+          return [fetcher](grpc::ByteBuffer* out) { return fetcher->Next(out); };
+        },
+        [fetcher] { return !fetcher->must_read(); });
   }
 
   // --- uploads

@@ -14,8 +14,9 @@ namespace rushes {
 namespace {
 
 constexpr int64_t kMaxReadBytes = 4 << 20;
-// Chunks are put together until a message has this many bytes.
-constexpr int64_t kMessageBytes = 256 << 10;
+// Chunks are put together until a message has this many bytes. A message costs a few wake-ups, here and in the client, whatever its
+// size; with more than a megabyte it fits neither into a socket's buffer nor into a core's cache, and a byte costs no less.
+constexpr int64_t kMessageBytes = 1 << 20;
 constexpr size_t kMaxChunksPerMessage = 512;
 // Pieces below this size are copied: cheaper than a slice that keeps its buffer.
 constexpr int64_t kCopyBelowBytes = 512;
@@ -41,24 +42,23 @@ std::string FieldPrefix(uint64_t length) {
 
 }  // namespace
 
-arrow::Result<std::unique_ptr<ChunkFetcher>> ChunkFetcher::Make(const Catalog& catalog, const grpc::ByteBuffer& request_bytes) {
+arrow::Status ChunkFetcher::Open(const Catalog& catalog, const grpc::ByteBuffer& request_bytes) {
   rerun::cloud::v1alpha1::FetchChunksRequest request;
   grpc::ByteBuffer copy = request_bytes;
   if (!grpc::SerializationTraits<rerun::cloud::v1alpha1::FetchChunksRequest>::Deserialize(&copy, &request).ok()) {
     return arrow::Status::Invalid("FetchChunksRequest is not a protobuf message");
   }
-  auto fetcher = std::make_unique<ChunkFetcher>();
   for (const auto& part : request.chunk_infos()) {
     ARROW_ASSIGN_OR_RAISE(const auto batch, wire::DecodePart(part, "FetchChunksRequest.chunk_infos"));
     ARROW_ASSIGN_OR_RAISE(const auto keys, wire::ReadFetchKeys(*batch));
     for (const std::string_view bytes : keys) {
       ARROW_ASSIGN_OR_RAISE(const ChunkKey key, DecodeChunkKey(bytes));
-      if (fetcher->runs_.empty() || fetcher->runs_.back().layer->id != key.layer) {
+      if (runs_.empty() || runs_.back().layer->id != key.layer) {
         LayerPtr layer = catalog.FindLayer(key.layer);
         if (!layer) return arrow::Status::KeyError("Invalid chunk key: its recording is no longer registered");
-        fetcher->runs_.push_back({std::move(layer), {}});
+        runs_.push_back({std::move(layer), {}});
       }
-      Run& run = fetcher->runs_.back();
+      Run& run = runs_.back();
       const SegmentIndex& index = *run.layer->store->index();
       if (key.chunk >= index.num_chunks() || index.id(key.chunk) != key.id) {
         return arrow::Status::KeyError("Invalid chunk key: segment '", run.layer->segment_id, "' has no such chunk");
@@ -66,7 +66,7 @@ arrow::Result<std::unique_ptr<ChunkFetcher>> ChunkFetcher::Make(const Catalog& c
       run.chunks.push_back(key.chunk);
     }
   }
-  return fetcher;
+  return arrow::Status::OK();
 }
 
 arrow::Status ChunkFetcher::ReadAhead() {

@@ -82,13 +82,17 @@ grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const RpcE
 }
 
 // Answers a streaming call with what `next` gives until it says false. `next` runs on workers, one call at a time, and only when the
-// message before has left: a slow client holds no thread and one message.
+// message before has left: a slow client holds no thread and one message. Where `is_ready` says that `next` will not wait for anything,
+// it runs at once on the thread that saw the message leave: waking workers was a good part of what a stream of small chunks costs.
 template <typename Response>
 class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
   using Next = std::function<arrow::Result<bool>(Response*)>;
 
-  StreamReactor(const RpcEnvironment& environment, Next next) : environment_(environment), next_(std::move(next)) {}
+  using IsReady = std::function<bool()>;  // may be empty: never
+
+  StreamReactor(const RpcEnvironment& environment, Next next, IsReady is_ready)
+      : environment_(environment), next_(std::move(next)), is_ready_(std::move(is_ready)) {}
 
   void Start() {
     environment_.pool->Submit([this] {
@@ -102,7 +106,12 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
       this->Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
       return;
     }
-    environment_.pool->Submit([this] { Step(); });
+    // A bandwidth limit is kept by sleeping, which only workers may.
+    if (is_ready_ && environment_.bandwidth_limit_bytes == 0 && is_ready_()) {
+      Step();
+    } else {
+      environment_.pool->Submit([this] { Step(); });
+    }
   }
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override { delete this; }
@@ -131,23 +140,27 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
 
   const RpcEnvironment& environment_;
   Next next_;
+  IsReady is_ready_;
   Response response_;
   std::atomic<bool> cancelled_{false};
 };
 
-// `open` runs on a worker and gives the `next` of the stream, or the error that ends it.
+// `open` runs on a worker and gives the `next` of the stream, or the error that ends it. `is_ready` is asked only after a message.
 template <typename Response>
 grpc::ServerWriteReactor<Response>* Stream(grpc::CallbackServerContext* context, const RpcEnvironment& environment,
-                                           std::function<arrow::Result<typename StreamReactor<Response>::Next>()> open) {
+                                           std::function<arrow::Result<typename StreamReactor<Response>::Next>()> open,
+                                           typename StreamReactor<Response>::IsReady is_ready = nullptr) {
   AddResponseHeaders(context, environment);
   typename StreamReactor<Response>::Next next;
   auto* reactor = new StreamReactor<Response>(
-      environment, [open = std::move(open), next = std::move(next)](Response* response) mutable -> arrow::Result<bool> {
+      environment,
+      [open = std::move(open), next = std::move(next)](Response* response) mutable -> arrow::Result<bool> {
         if (!next) {
           ARROW_ASSIGN_OR_RAISE(next, open());
         }
         return next(response);
-      });
+      },
+      std::move(is_ready));
   reactor->Start();
   return reactor;
 }
