@@ -6,6 +6,8 @@
 #include <set>
 
 #include "arrow/array/concatenate.h"
+#include "arrow/array/util.h"
+#include "arrow/buffer.h"
 #include "rushes/query/merge_times.h"
 #include "rushes/query/segment_scan_state.h"
 
@@ -534,13 +536,17 @@ arrow::Status SegmentScan::KeepCarried() {
   }
   for (const auto& [cell, columns] : carried) {
     const Loaded& source = slots_[CellSlot(cell)];
-    const auto batch = source.chunk->ToRecordBatch();
-    arrow::ArrayVector arrays;
-    for (const auto& array : batch->columns()) {
-      ARROW_ASSIGN_OR_RAISE(auto copy, arrow::Concatenate({array->Slice(CellRow(cell), 1)}));
-      arrays.push_back(std::move(copy));
-    }
     const auto& schema = source.chunk->schema_ptr();
+    arrow::ArrayVector arrays;
+    const auto copy_row = [row = CellRow(cell), &arrays](const std::shared_ptr<arrow::Array>& array) {
+      return arrow::Concatenate({array->Slice(row, 1)}).Value(&arrays.emplace_back());
+    };
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> row_id, arrow::AllocateBuffer(RowId::kNumBytes));
+    std::memcpy(row_id->mutable_data(), source.chunk->row_id_bytes() + CellRow(cell) * RowId::kNumBytes, RowId::kNumBytes);
+    arrays.push_back(
+        arrow::MakeArray(arrow::ArrayData::Make(schema->arrow_schema()->field(0)->type(), 1, {nullptr, std::move(row_id)}, 0)));
+    for (size_t t = 0; t < schema->timelines().size(); ++t) ARROW_RETURN_NOT_OK(copy_row(source.chunk->time_array(static_cast<int>(t))));
+    for (size_t c = 0; c < schema->columns().size(); ++c) ARROW_RETURN_NOT_OK(copy_row(source.chunk->column(static_cast<int>(c))));
     Loaded kept;
     ARROW_ASSIGN_OR_RAISE(kept.chunk,
                           Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
