@@ -246,8 +246,10 @@ TEST(Proxy, MemoryStaysBoundedUnderAFlood) {
     ASSERT_TRUE(writer->Finish().ok());
   }
   peak = std::max(peak, ResidentBytes() - before);
+#ifndef __SANITIZE_ADDRESS__  // it keeps what was freed for a while
   // 400 MB passed through; the bound, what gRPC holds under way on both sides, and room for the allocator.
   EXPECT_LT(peak, 160 << 20);
+#endif
   for (int i = 0; i < 300 && !has_last; ++i) std::this_thread::sleep_for(100ms);
   EXPECT_TRUE(has_last);
   EXPECT_GT(read, 200);
