@@ -74,8 +74,15 @@ class Saver:
         while size != self.path.stat().st_size:
             size = self.path.stat().st_size
             time.sleep(0.5)
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
+        # The official CLI may miss a Ctrl-C on a busy machine.
+        for attempt in range(4):
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(15)
+                return
+            except subprocess.TimeoutExpired:
+                if attempt == 3:
+                    raise
 
 
 def frames_of(path: Path) -> list[int]:
