@@ -188,8 +188,15 @@ TEST(HttpFuzz, FirstBytesOfConnections) {
   const auto client = connect();
   client->Send("GET /version HTTP/1.1\r\nhost: x\r\n\r\n");
   EXPECT_EQ(client->ReadAnswer().status, 200);
-  hesitant[0]->Send("UT /version HTTP/1.1\r\nhost: x\r\n\r\n");
-  EXPECT_EQ(hesitant[0]->ReadAnswer().status, 404);
+  const auto late = connect();
+  late->Send("P");
+  std::this_thread::sleep_for(2ms);
+  for (const auto& half_said : {late.get(), hesitant[0].get()}) {
+    half_said->Send("UT /version HTTP/1.1\r\nhost: x\r\n\r\n");
+    const int status = half_said->ReadAnswer().status;
+    // Who hesitated for minutes may have been given up, but was not misunderstood.
+    EXPECT_TRUE(status == 404 || (status == 0 && half_said != late.get())) << status;
+  }
 }
 
 // gRPC receives what it would not send: echoed as it is, it would end the process.
