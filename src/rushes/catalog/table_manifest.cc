@@ -44,9 +44,7 @@ arrow::Result<std::string> Required(const arrow::Schema& schema, const char* key
 
 arrow::Result<TableManifest> Decode(const std::shared_ptr<arrow::Buffer>& bytes) {
   const DecodeBudget budget(bytes->size());
-  auto options = arrow::ipc::IpcReadOptions::Defaults();
-  options.use_threads = false;
-  options.memory_pool = DecodeBudget::pool();
+  const auto options = DecodeOptions();
   ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchFileReader::Open(std::make_shared<arrow::io::BufferReader>(bytes), options));
   const auto& outer = *reader->schema();
   ARROW_ASSIGN_OR_RAISE(const std::string format, Required(outer, kFormatKey));

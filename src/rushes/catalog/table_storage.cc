@@ -108,9 +108,7 @@ class FilesReader final : public arrow::RecordBatchReader {
     if (size != files_[next_].bytes) {
       return arrow::Status::Invalid("it has ", size, " bytes, not the ", files_[next_].bytes, " that its table says");
     }
-    auto options = arrow::ipc::IpcReadOptions::Defaults();
-    options.use_threads = false;
-    options.memory_pool = DecodeBudget::pool();
+    auto options = DecodeOptions();
     if (is_projected_) {
       options.included_fields = columns_;
       std::sort(options.included_fields.begin(), options.included_fields.end());

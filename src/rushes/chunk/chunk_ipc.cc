@@ -61,12 +61,7 @@ arrow::Result<ChunkId> ParseChunkId(const std::shared_ptr<const arrow::KeyValueM
 }
 
 const arrow::ipc::IpcReadOptions& ReadOptions() {
-  static const arrow::ipc::IpcReadOptions kOptions = [] {
-    auto options = arrow::ipc::IpcReadOptions::Defaults();
-    options.use_threads = false;
-    options.memory_pool = DecodeBudget::pool();
-    return options;
-  }();
+  static const arrow::ipc::IpcReadOptions kOptions = DecodeOptions();
   return kOptions;
 }
 

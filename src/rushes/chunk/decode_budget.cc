@@ -68,4 +68,12 @@ arrow::MemoryPool* DecodeBudget::pool() {
   return pool;
 }
 
+arrow::ipc::IpcReadOptions DecodeOptions() {
+  auto options = arrow::ipc::IpcReadOptions::Defaults();
+  options.use_threads = false;
+  options.memory_pool = DecodeBudget::pool();
+  options.ensure_alignment = arrow::ipc::Alignment::kDataTypeSpecificAlignment;
+  return options;
+}
+
 }  // namespace rushes

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "arrow/ipc/options.h"
 #include "arrow/memory_pool.h"
 
 namespace rushes {
@@ -26,5 +27,9 @@ class DecodeBudget {
   int64_t used_bytes_ = 0;
   DecodeBudget* const outer_;
 };
+
+// How to read Arrow bytes from outside: within a DecodeBudget if there is one, on the calling thread, and with buffers that are aligned as
+// their types want, whatever the bytes say.
+arrow::ipc::IpcReadOptions DecodeOptions();
 
 }  // namespace rushes

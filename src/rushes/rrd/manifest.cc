@@ -448,9 +448,7 @@ struct ManifestBatch {
 arrow::Result<ManifestBatch> ReadManifestBatch(const std::shared_ptr<arrow::Buffer>& bytes) {
   static ByBytes<Layout>* const cache = new ByBytes<Layout>();
   ManifestBatch out;
-  auto options = arrow::ipc::IpcReadOptions::Defaults();
-  options.use_threads = false;
-  options.memory_pool = DecodeBudget::pool();
+  const auto options = DecodeOptions();
   const DecodeBudget budget(bytes->size());
   arrow::io::BufferReader reader(bytes);
   ARROW_ASSIGN_OR_RAISE(const auto schema_message, arrow::ipc::ReadMessage(&reader));

@@ -32,20 +32,13 @@ arrow::ipc::IpcWriteOptions WriteOptions() {
   return options;
 }
 
-arrow::ipc::IpcReadOptions ReadOptions() {
-  auto options = arrow::ipc::IpcReadOptions::Defaults();
-  options.use_threads = false;
-  options.memory_pool = DecodeBudget::pool();
-  return options;
-}
-
 arrow::Status Prefix(std::string_view what, const arrow::Status& status) { return status.WithMessage(what, ": ", status.message()); }
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> ReadOneBatch(std::shared_ptr<arrow::Buffer> bytes, std::string_view what) {
   const DecodeBudget budget(bytes->size());
   auto input = std::make_shared<arrow::io::BufferReader>(std::move(bytes));
   auto read = [&]() -> arrow::Result<std::shared_ptr<arrow::RecordBatch>> {
-    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input, ReadOptions()));
+    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(input, DecodeOptions()));
     std::shared_ptr<arrow::RecordBatch> batch;
     ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
     if (batch == nullptr) return arrow::Status::Invalid("the Arrow stream holds no record batch");
