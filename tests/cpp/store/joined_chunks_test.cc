@@ -220,7 +220,7 @@ TEST(ChunkJoiner, DistrustsPayloads) {
     payloads.push_back(EncodeChunk(*chunks.back()).ValueOrDie()->ToString());
   }
   int added = 0, refused = 0;
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < 4'000; ++round) {
     std::string damaged = payloads[1];
     const size_t changes = 1 + random() % 3;
     for (size_t i = 0; i < changes; ++i) {
@@ -246,8 +246,8 @@ TEST(ChunkJoiner, DistrustsPayloads) {
       EXPECT_TRUE((*joined)->ToRecordBatch()->Equals(*RowsOf({chunks[0], chunks[2]})));
     }
   }
-  EXPECT_GT(added, 1000);
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(added, 200);
+  EXPECT_GT(refused, 200);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <cstring>
 #include <limits>
 #include <random>
 
@@ -642,6 +644,24 @@ TEST(LayoutsTest, RegistrationsAndTasksTravel) {
   EXPECT_EQ(read[1].message, "why");
   EXPECT_EQ(read[1].created_at_ns, 5);
   EXPECT_EQ(read[2].state, TaskState::kPending);
+}
+
+// However long its messages are, the buffers of a stream are aligned in memory.
+TEST(Dataframe, BuffersAreAligned) {
+  arrow::Int64Builder builder;
+  ASSERT_TRUE(builder.AppendValues({1, 2, 3, 4}).ok());
+  const auto batch = arrow::RecordBatch::Make(arrow::schema({arrow::field("a", arrow::int64())}), 4, {builder.Finish().ValueOrDie()});
+  std::string bytes = Get(EncodeIpc(*batch))->ToString();
+  // The schema's message, which begins with a marker and its length, becomes four bytes longer.
+  uint32_t length = 0;
+  std::memcpy(&length, bytes.data() + 4, 4);
+  bytes.insert(8 + length, 4, '\0');
+  length += 4;
+  std::memcpy(bytes.data() + 4, &length, 4);
+  const auto read = Get(DecodeIpc(bytes, "answer"));
+  const auto& values = static_cast<const arrow::Int64Array&>(*read->column(0));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(values.raw_values()) % 8, 0);
+  EXPECT_TRUE(values.Equals(*batch->column(0)));
 }
 
 }  // namespace
