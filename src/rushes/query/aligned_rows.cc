@@ -23,6 +23,9 @@ bool HaveEqualTimes(const Chunk& a, int a_timeline, const Chunk& b, int b_timeli
 
 }  // namespace
 
+AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan)
+    : plan_(std::move(plan)), needs_all_(std::all_of(plan_->view.begin(), plan_->view.end(), [](const auto& c) { return c.is_needed; })) {}
+
 bool AlignedRows::Serve(const ScanPlan& plan) {
   const Query& query = plan.query;
   return query.index && !query.using_index_values && plan.filter == nullptr && !query.include_origin_times && !query.include_row_ids &&
@@ -122,6 +125,8 @@ arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment
   const ChunkInfo* first = nullptr;
   for (const uint32_t chunk : chunks) {
     const ChunkInfo& info = segment.chunks[chunk];
+    // Of such a chunk SegmentScan may leave out most.
+    if (!needs_all_ && info.byte_size >= plan.options.min_partial_bytes) return Answer::kNotAligned;
     if (info.is_static) continue;
     if (first == nullptr) first = &info;
     if (info.num_rows < 0 || info.num_rows != first->num_rows || info.start != first->start || info.end != first->end)

@@ -20,7 +20,7 @@ namespace rushes {
 // rows are right is seen by comparing with SegmentScan, which must give the same (tests/cpp/query/random_test.cc). Not thread safe.
 class AlignedRows {
  public:
-  explicit AlignedRows(std::shared_ptr<const ScanPlan> plan) : plan_(std::move(plan)) {}
+  explicit AlignedRows(std::shared_ptr<const ScanPlan> plan);
 
   // Whether a scan asks for nothing that only a SegmentScan does: filters, chosen index values, origin times, row ids.
   static bool Serve(const ScanPlan& plan);
@@ -77,6 +77,7 @@ class AlignedRows {
   arrow::Result<std::shared_ptr<arrow::Array>> MakeCells(const std::shared_ptr<arrow::DataType>& type, size_t view) const;
 
   const std::shared_ptr<const ScanPlan> plan_;
+  const bool needs_all_;  // every column in view
   std::unordered_map<const ChunkSchema*, Binding> bindings_;
   std::vector<Segment> segments_;
   int64_t num_rows_ = 0;

@@ -97,5 +97,30 @@ TEST(AlignedRows, FillBatches) {
   EXPECT_EQ(rows.Add(found[0]).ValueOrDie(), AlignedRows::Answer::kTaken);
 }
 
+// A large chunk of which little is asked for is read in part, by SegmentScan.
+TEST(AlignedRows, LeaveLargeChunksToBeReadInPart) {
+  const std::vector<MemorySegment> segments = {{"s", {{"base", {Plain(1, "/a", 10), Plain(2, "/b", 10)}}}}};
+  const auto source = MemoryChunkSource::Make(segments).ValueOrDie();
+  const auto schema = source->GetSchema().ValueOrDie();
+  Query query;
+  query.index = "frame";
+  ChunkSelection selection;
+  selection.timeline = "frame";
+  selection.segments = {"s"};
+  const auto found = source->FindChunks(selection).ValueOrDie();
+  for (const bool projects : {false, true}) {
+    for (const bool is_large : {false, true}) {
+      ScanOptions options;
+      if (is_large) options.min_partial_bytes = 1;
+      std::optional<std::vector<std::string>> columns;
+      if (projects) columns = {"/a:x"};
+      const auto plan =
+          ScanPlan::Make(source, query, schema, MakeQuerySchema(*schema, query).ValueOrDie(), columns, std::nullopt, options).ValueOrDie();
+      EXPECT_EQ(AlignedRows(plan).Add(found[0]).ValueOrDie(),
+                projects && is_large ? AlignedRows::Answer::kNotAligned : AlignedRows::Answer::kTaken);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace rushes

@@ -178,6 +178,7 @@ TEST(Random, ShortSegmentsAgreeWithNaiveQuery) {
       request.query.include_origin_times = request.query.include_row_ids = false;
       request.filter.reset();
       request.options.max_batch_bytes = int64_t{64} << 20;
+      request.options.min_partial_bytes = ScanOptions().min_partial_bytes;
       if (request.columns) {
         const auto known = MakeQuerySchema(schema, request.query).ValueOrDie();
         std::erase_if(*request.columns, [&](const std::string& name) { return known->GetFieldIndex(name) < 0; });
