@@ -59,6 +59,8 @@ class Saver:
                 env={**os.environ, "RERUN_ANALYTICS": "0"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # Whoever was started in the background by a script ignores Ctrl-C, and so would what it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def wait_for_bytes(self, size: int, timeout_s: float = 30) -> None:
@@ -74,15 +76,8 @@ class Saver:
         while size != self.path.stat().st_size:
             size = self.path.stat().st_size
             time.sleep(0.5)
-        # The official CLI may miss a Ctrl-C on a busy machine.
-        for attempt in range(4):
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(15)
-                return
-            except subprocess.TimeoutExpired:
-                if attempt == 3:
-                    raise
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
 
 
 def frames_of(path: Path) -> list[int]:
