@@ -44,10 +44,7 @@ const AlignedRows::Binding& AlignedRows::Bind(const ChunkPtr& chunk) {
     const Timeline* const known = plan.dataset_schema->FindTimeline(*plan.query.index);
     binding.is_plain = known != nullptr && known->type == schema.timelines()[static_cast<size_t>(binding.timeline)].type;
   }
-  for (const Timeline& timeline : plan.other_timelines) {
-    const int at = schema.TimelineIndex(timeline.name);
-    binding.other_timelines.push_back(at >= 0 && schema.timelines()[static_cast<size_t>(at)].type == timeline.type ? at : -1);
-  }
+  binding.other_timelines = plan.OtherTimelinesOf(schema);
   if (schema.ColumnIndex(kClearComponent) >= 0) binding.is_plain = false;
   const auto entity = plan.view_index.find(schema.entity());
   if (entity == plan.view_index.end()) return binding;

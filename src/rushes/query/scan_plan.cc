@@ -211,4 +211,13 @@ std::shared_ptr<const std::vector<uint8_t>> ScanPlan::ColumnsOfSegment(const std
   return shows;
 }
 
+std::vector<int> ScanPlan::OtherTimelinesOf(const ChunkSchema& schema) const {
+  std::vector<int> positions;
+  for (const Timeline& timeline : other_timelines) {
+    const int at = schema.TimelineIndex(timeline.name);
+    positions.push_back(at >= 0 && schema.timelines()[static_cast<size_t>(at)].type == timeline.type ? at : -1);
+  }
+  return positions;
+}
+
 }  // namespace rushes

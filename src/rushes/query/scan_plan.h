@@ -67,6 +67,8 @@ struct ScanPlan {
   bool is_empty = false;
   // Per column in view, whether a segment with this schema shows it: the view's rules hold for a segment's own data too. Thread safe.
   std::shared_ptr<const std::vector<uint8_t>> ColumnsOfSegment(const std::shared_ptr<const DatasetSchema>& schema) const;
+  // Per element of `other_timelines`: its position among the timelines of a chunk's schema; -1: not there, or of another type.
+  std::vector<int> OtherTimelinesOf(const ChunkSchema& schema) const;
   // Whether to fetch what comes after the rows at work: not for a few rows.
   bool reads_ahead() const { return options.limit < 0 || options.limit > kFewRows; }
   static constexpr int64_t kFewRows = 8192;

@@ -68,7 +68,6 @@ std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<u
   }
   int64_t bytes = 0;
   for (const uint32_t chunk : fetch->chunks) bytes += segment_->chunks[chunk].byte_size;
-  fetch->bytes = bytes;
   constexpr int64_t kMinPieceBytes = int64_t{256} << 10;
   const int64_t pieces = std::clamp<int64_t>(bytes / kMinPieceBytes, 1, 2 * WorkParallelism());
   std::vector<std::vector<uint32_t>> groups(1);
@@ -343,10 +342,7 @@ arrow::Result<const SegmentScan::Binding*> SegmentScan::Bind(const ChunkPtr& chu
                                   ToString(schema->timelines()[static_cast<size_t>(binding->timeline)].type), " in a chunk of ",
                                   schema->entity().text(), " and a ", ToString(dataset_timeline->type), " in the dataset");
   }
-  for (const Timeline& timeline : plan_->other_timelines) {
-    const int at = schema->TimelineIndex(timeline.name);
-    binding->other_timelines.push_back(at >= 0 && schema->timelines()[static_cast<size_t>(at)].type == timeline.type ? at : -1);
-  }
+  binding->other_timelines = plan_->OtherTimelinesOf(*schema);
   if (const auto entity = plan_->view_index.find(schema->entity()); entity != plan_->view_index.end()) {
     for (size_t c = 0; c < schema->columns().size(); ++c) {
       const auto view = entity->second.find(schema->columns()[c].descriptor.component);

@@ -570,16 +570,21 @@ arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange
   return arrow::Status::OK();
 }
 
+// Adds the chunk of a message to those to be joined; false if it does not fit.
+arrow::Result<bool> AddMessage(const ChunkId& id, std::string_view bytes, ChunkJoiner* joiner) {
+  thread_local std::string scratch;
+  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes));
+  ARROW_ASSIGN_OR_RAISE(const auto payload, rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
+  return joiner->Add(id, payload);
+}
+
 }  // namespace
 
 // A small chunk the way of ChunkJoiner, which costs half of what Arrow's reader does; null: only that can read it.
 arrow::Result<ChunkPtr> RecordingStore::DecodeSmall(std::string_view bytes, uint32_t chunk) const {
   if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kMaxMemberBytes) return nullptr;
-  thread_local std::string scratch;
-  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes));
-  ARROW_ASSIGN_OR_RAISE(const auto payload, rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
   ChunkJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
-  ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), payload));
+  ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(chunk), bytes, &joiner));
   if (!fits) return nullptr;
   return joiner.Finish();
 }
@@ -654,32 +659,25 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
   std::vector<ChunkPtr> joined(wanted.size());
   if (cache != nullptr) cache->Find(cache_owner_, keys, {}, &joined);
 
-  struct Member {
-    size_t place;  // of its group in `wanted`
-    uint32_t chunk;
-  };
-  std::vector<Member> members;
-  std::vector<ByteRange> ranges;
+  std::vector<uint32_t> members;
+  std::vector<size_t> group_of;  // per member, of its group in `wanted`
   std::vector<std::optional<ChunkJoiner>> joiners(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (joined[i] != nullptr || all.IsDissolved(wanted[i])) continue;
     int64_t rows = 0;
     for (const uint32_t chunk : all.Members(wanted[i])) {
-      members.push_back({i, chunk});
-      ranges.push_back({static_cast<int64_t>(index_->place(chunk).offset), static_cast<int64_t>(index_->place(chunk).size)});
+      members.push_back(chunk);
+      group_of.push_back(i);
       rows += index_->num_rows(chunk);
     }
     joiners[i].emplace(rows);
   }
-  thread_local std::string scratch;
+  const std::vector<ByteRange> ranges = PlacesOf(*index_, members);
   ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-    const Member& member = members[request];
-    if (!joiners[member.place]) return arrow::Status::OK();
-    ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(std::string_view(*bytes)));
-    ARROW_ASSIGN_OR_RAISE(const auto payload,
-                          rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
-    ARROW_ASSIGN_OR_RAISE(const bool fits, joiners[member.place]->Add(index_->id(member.chunk), payload));
-    if (!fits) joiners[member.place].reset();
+    std::optional<ChunkJoiner>& joiner = joiners[group_of[request]];
+    if (!joiner) return arrow::Status::OK();
+    ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(members[request]), std::string_view(*bytes), &*joiner));
+    if (!fits) joiner.reset();
     return arrow::Status::OK();
   }));
 
