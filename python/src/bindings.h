@@ -25,6 +25,7 @@ void AddTableCalls(nanobind::class_<ConnectionObject>& connection);
 
 // TypeError unless it has 16 bytes.
 EntryId ToEntryId(const nanobind::bytes& id);
+nanobind::bytes FromEntryId(const EntryId& id);
 // Methods of the class that connection.cc begins.
 void BindCompanions(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);
 void BindEvents(nanobind::module_& module, nanobind::class_<ConnectionObject>& connection);

@@ -18,8 +18,7 @@ namespace nb = nanobind;
 
 nb::object ToPython(const std::optional<EntryId>& id) {
   if (!id) return nb::none();
-  const auto bytes = id->bytes();
-  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return FromEntryId(*id);
 }
 
 // A call without a result, on a thread of its own.

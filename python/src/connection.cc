@@ -15,11 +15,6 @@ namespace {
 
 namespace nb = nanobind;
 
-nb::bytes ToPython(EntryId id) {
-  const auto bytes = id.bytes();
-  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-}
-
 // The outcome of tasks as they end, gathered by a thread of its own.
 class TaskStream {
  public:
@@ -87,9 +82,14 @@ EntryId ToEntryId(const nb::bytes& id) {
   return EntryId::FromBytes(id.c_str());
 }
 
+nb::bytes FromEntryId(const EntryId& id) {
+  const auto bytes = id.bytes();
+  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
 void BindConnection(nb::module_& module) {
   nb::class_<EntryDetails>(module, "EntryDetails")
-      .def_prop_ro("id", [](const EntryDetails& self) { return ToPython(self.id); })
+      .def_prop_ro("id", [](const EntryDetails& self) { return FromEntryId(self.id); })
       .def_ro("name", &EntryDetails::name)
       .def_prop_ro("kind", [](const EntryDetails& self) { return static_cast<int>(self.kind); })
       .def_ro("created_at_ns", &EntryDetails::created_at_ns)

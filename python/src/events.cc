@@ -27,10 +27,7 @@ std::optional<std::tuple<bool, nb::bytes>> NextEvent(const EventStreamObject& se
       return stream->Next(kWaitS);
     }();
     const std::optional<CatalogEvent> event = Check(std::move(next));
-    if (event) {
-      const auto bytes = event->id.bytes();
-      return std::tuple(event->created, nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-    }
+    if (event) return std::tuple(event->created, FromEntryId(event->id));
     if (stream->is_closed()) return std::nullopt;
     if (OnMainThread() && PyErr_CheckSignals() != 0) throw nb::python_error();
   }

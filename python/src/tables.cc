@@ -19,8 +19,7 @@ namespace nb = nanobind;
 
 std::optional<nb::bytes> ToPython(const std::optional<EntryId>& id) {
   if (!id) return std::nullopt;
-  const auto bytes = id->bytes();
-  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return FromEntryId(*id);
 }
 
 // What an object's `__arrow_c_schema__` gives.

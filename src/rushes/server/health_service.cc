@@ -1,13 +1,15 @@
 #include "rushes/server/health_service.h"
 
 #include <algorithm>
-#include <set>
+#include <functional>
+#include <map>
 
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "rushes/chunk/mutex.h"
+#include "rushes/server/rpc_internal.h"
 
 namespace rushes {
 namespace {
@@ -19,8 +21,7 @@ using Status = health::HealthCheckResponse::ServingStatus;
 struct State {
   Mutex mutex;
   bool is_serving RUSHES_GUARDED_BY(mutex) = true;
-  class WatchReactor;
-  std::set<WatchReactor*> watchers RUSHES_GUARDED_BY(mutex);
+  std::map<const void*, std::function<void()>> watchers RUSHES_GUARDED_BY(mutex);  // told when that changes, without the lock
 
   Status status() RUSHES_REQUIRES(mutex) {
     return is_serving ? health::HealthCheckResponse::SERVING : health::HealthCheckResponse::NOT_SERVING;
@@ -28,55 +29,36 @@ struct State {
 };
 
 // Sends the status, and again when it is another one.
-class State::WatchReactor final : public grpc::ServerWriteReactor<health::HealthCheckResponse> {
+class WatchReactor final : public PushReactor<health::HealthCheckResponse> {
  public:
   WatchReactor(std::shared_ptr<State> state, bool is_known) : state_(std::move(state)), is_known_(is_known) {
-    MutexLock lock(state_->mutex);
-    state_->watchers.insert(this);
-    Continue();
-  }
-
-  // With the state's lock held.
-  void Continue() RUSHES_NO_THREAD_SAFETY_ANALYSIS {
-    if (is_writing_ || is_finished_) return;
-    if (is_cancelled_) {
-      is_finished_ = true;
-      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
-      return;
-    }
-    const Status status = is_known_ ? state_->status() : health::HealthCheckResponse::SERVICE_UNKNOWN;
-    if (response_.status() == status) return;
-    response_.set_status(status);
-    is_writing_ = true;
-    StartWrite(&response_);
-  }
-
-  void OnWriteDone(bool ok) override {
-    MutexLock lock(state_->mutex);
-    is_writing_ = false;
-    is_cancelled_ |= !ok;
-    Continue();
-  }
-  void OnCancel() override {
-    MutexLock lock(state_->mutex);
-    is_cancelled_ = true;
-    Continue();
-  }
-  void OnDone() override {
     {
       MutexLock lock(state_->mutex);
-      state_->watchers.erase(this);
+      state_->watchers.emplace(this, Notifier<WatchReactor>([](WatchReactor&) {}));
     }
-    delete this;
+    Start([] {});
+  }
+  ~WatchReactor() override {
+    MutexLock lock(state_->mutex);
+    state_->watchers.erase(this);
   }
 
  private:
+  arrow::Result<Step> Next(health::HealthCheckResponse* response) override {
+    Status status = health::HealthCheckResponse::SERVICE_UNKNOWN;
+    if (is_known_) {
+      MutexLock lock(state_->mutex);
+      status = state_->status();
+    }
+    if (status == sent_) return Step::kWait;
+    sent_ = status;
+    response->set_status(status);
+    return Step::kWrite;
+  }
+
   const std::shared_ptr<State> state_;
   const bool is_known_;
-  health::HealthCheckResponse response_;  // UNKNOWN, which is never sent, before the first
-  bool is_writing_ = false;
-  bool is_cancelled_ = false;
-  bool is_finished_ = false;
+  Status sent_ = health::HealthCheckResponse::UNKNOWN;  // which is never sent
 };
 
 }  // namespace
@@ -109,13 +91,17 @@ class HealthService::Impl final : public health::Health::CallbackService {
 
   grpc::ServerWriteReactor<health::HealthCheckResponse>* Watch(grpc::CallbackServerContext*,
                                                                const health::HealthCheckRequest* request) override {
-    return new State::WatchReactor(state_, Knows(request->service()));
+    return new WatchReactor(state_, Knows(request->service()));
   }
 
   void StopServing() {
-    MutexLock lock(state_->mutex);
-    state_->is_serving = false;
-    for (auto* watcher : state_->watchers) watcher->Continue();
+    std::vector<std::function<void()>> watchers;
+    {
+      MutexLock lock(state_->mutex);
+      state_->is_serving = false;
+      for (const auto& [reactor, tell] : state_->watchers) watchers.push_back(tell);
+    }
+    for (const auto& tell : watchers) tell();
   }
 
  private:
