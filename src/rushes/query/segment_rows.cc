@@ -475,49 +475,35 @@ void SegmentScan::ComputeCells(int position, Window* window) const {
     const auto age = static_cast<uint64_t>(window->times[static_cast<size_t>(row)]) - static_cast<uint64_t>(carry_time);
     return max_age && age > static_cast<uint64_t>(*max_age) ? kNullCell : carry;
   };
-  if (clears.empty() && !sampled) {
-    if (fill) {
-      for (int64_t i = 0; i < n; ++i) {
-        if (out[i] == kNullCell) {
-          out[i] = filled(i);
-        } else {
-          keep(out[i]);
-        }
-      }
+  // Per row, the last of its clears.
+  std::map<int64_t, const ClearCell*> clear_at;
+  for (const ClearCell* clear : clears) {
+    const auto [it, added] = clear_at.emplace(clear->window_row, clear);
+    if (added) continue;
+    const ClearCell& known = *it->second;
+    if (clear->time > known.time ||
+        (clear->time == known.time && CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[known.slot].chunk, known.row) > 0)) {
+      it->second = clear;
     }
-    // Values after the last row that was asked for are the latest ones of the next window.
-    if (fill && out[n] != kNullCell) keep(out[n]);
-  } else {
-    // Per row, the last of its clears.
-    std::map<int64_t, const ClearCell*> clear_at;
-    for (const ClearCell* clear : clears) {
-      const auto [it, added] = clear_at.emplace(clear->window_row, clear);
-      if (added) continue;
-      const ClearCell& known = *it->second;
-      if (clear->time > known.time ||
-          (clear->time == known.time && CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[known.slot].chunk, known.row) > 0)) {
-        it->second = clear;
-      }
-    }
-    const bool ends_fill = fill && plan_->query.fill_respects_clears;
-    for (int64_t i = 0; i <= n; ++i) {
-      const CellRef logged = out[i];  // the latest after the row before
-      if (logged != kNullCell) keep(logged);
-      const auto it = clear_at.find(i);
-      const ClearCell* const clear = it == clear_at.end() ? nullptr : it->second;
-      // A logged value of the same row id counts before the clear.
-      const bool is_last = clear != nullptr &&
-                           (logged == kNullCell || clear->time > TimeOf(logged) ||
-                            (clear->time == TimeOf(logged) &&
-                             CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0));
-      if (is_last && ends_fill) keep(kNullCell);
-      if (i == n) break;  // only what is carried on
-      const bool is_exact = logged != kNullCell && (!sampled || TimeOf(logged) == window->times[static_cast<size_t>(i)]);
-      if (is_last && clear->is_exact) {
-        out[i] = MakeCell(clear->slot, clear->row) | kClearFlag;
-      } else {
-        out[i] = is_exact ? logged : filled(i);
-      }
+  }
+  const bool ends_fill = fill && plan_->query.fill_respects_clears;
+  for (int64_t i = 0; i <= n; ++i) {
+    const CellRef logged = out[i];  // the latest after the row before
+    if (logged != kNullCell) keep(logged);
+    const auto it = clear_at.find(i);
+    const ClearCell* const clear = it == clear_at.end() ? nullptr : it->second;
+    // A logged value of the same row id counts before the clear.
+    const bool is_last =
+        clear != nullptr && (logged == kNullCell || clear->time > TimeOf(logged) ||
+                             (clear->time == TimeOf(logged) &&
+                              CompareRowIds(*slots_[clear->slot].chunk, clear->row, *slots_[CellSlot(logged)].chunk, CellRow(logged)) > 0));
+    if (is_last && ends_fill) keep(kNullCell);
+    if (i == n) break;  // only what is carried on
+    const bool is_exact = logged != kNullCell && (!sampled || TimeOf(logged) == window->times[static_cast<size_t>(i)]);
+    if (is_last && clear->is_exact) {
+      out[i] = MakeCell(clear->slot, clear->row) | kClearFlag;
+    } else {
+      out[i] = is_exact ? logged : filled(i);
     }
   }
   window->cells[static_cast<size_t>(position)].Add({out, static_cast<size_t>(n)});

@@ -139,8 +139,8 @@ struct SegmentScan::Window {
 };
 
 struct SegmentScan::PendingFetch {
-  std::vector<uint32_t> chunks;  // positions in the segment's chunks
-  std::vector<uint8_t> is_part;  // per chunk: fetched without the values of some components
+  std::vector<uint32_t> chunks;                                     // positions in the segment's chunks
+  std::vector<uint8_t> is_part;                                     // per chunk: fetched without the values of some components
   std::shared_ptr<std::vector<std::vector<FetchedChunk>>> results;  // per piece
   std::vector<uint32_t> piece_begin;                                // per piece, the first of `chunks`
   std::unique_ptr<WorkSet> work;                                    // null: not begun
