@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <stdexcept>
 #include <thread>
 
@@ -15,11 +16,35 @@ namespace nb = nanobind;
 
 std::atomic<pid_t> used_in{0};
 
-// Helper threads that run. Leaked: they may outlive the destructors of the process.
+// Threads for what is called on the main thread. One that has nothing to do stays for a while: to start one takes longer than most calls.
+// Leaked: they may outlive the destructors of the process.
 struct Helpers {
+  static constexpr std::chrono::seconds kStay{10};
+
   std::mutex mutex;
+  std::condition_variable came;  // work did
   std::condition_variable changed;
-  int running = 0;
+  int running = 0;  // work, begun or not
+  size_t idle = 0;  // threads that wait for work
+  std::deque<std::function<void()>> work;
+
+  // One thread.
+  void Run(std::function<void()> first) {
+    std::function<void()> work_here = std::move(first);
+    while (true) {
+      work_here();
+      work_here = nullptr;
+      std::unique_lock<std::mutex> lock(mutex);
+      --running;
+      changed.notify_all();
+      ++idle;
+      const bool is_there = came.wait_for(lock, kStay, [this] { return !work.empty(); });
+      --idle;
+      if (!is_there) return;
+      work_here = std::move(work.front());
+      work.pop_front();
+    }
+  }
 };
 Helpers& TheHelpers() {
   static Helpers* const helpers = new Helpers();
@@ -52,25 +77,24 @@ void RunDetached(std::function<void()> work) {
   {
     std::lock_guard<std::mutex> lock(helpers.mutex);
     ++helpers.running;
+    if (helpers.idle > helpers.work.size()) {
+      helpers.work.push_back(std::move(work));
+      helpers.came.notify_one();
+      return;
+    }
   }
-  std::thread([work = std::move(work), &helpers]() mutable {
-    work();
-    work = nullptr;
-    std::lock_guard<std::mutex> lock(helpers.mutex);
-    --helpers.running;
-    helpers.changed.notify_all();
-  }).detach();
+  std::thread([work = std::move(work), &helpers]() mutable { helpers.Run(std::move(work)); }).detach();
 }
 
-bool WaitForSignalsOr(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, const std::function<bool()>& is_done) {
+bool WaitForSignalsOr(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, const std::function<bool()>& is_done,
+                      std::chrono::milliseconds look) {
   const bool look_for_signals = OnMainThread();
   for (;;) {
     bool done = false;
     {
       nb::gil_scoped_release released;
       lock.lock();
-      // Short enough for a Ctrl-C to feel immediate, long enough to cost nothing.
-      done = changed.wait_for(lock, std::chrono::milliseconds(50), is_done);
+      done = changed.wait_for(lock, look, is_done);
       lock.unlock();
     }
     if (done) return true;

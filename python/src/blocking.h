@@ -8,6 +8,7 @@
 // the process it was made in, refuses to work in another one, and is leaked there instead of being destroyed.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -32,8 +33,10 @@ void RunDetached(std::function<void()> work);
 bool OnMainThread();
 
 // Waits until `is_done`, which helper threads announce through `changed`. On the main thread signals are looked for; false: a handler
-// raised, the Python error is set. Call with the interpreter lock held; it is released meanwhile.
-bool WaitForSignalsOr(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, const std::function<bool()>& is_done);
+// raised, the Python error is set. Call with the interpreter lock held; it is released meanwhile. `look`: how often signals, and `is_done`,
+// are looked for without an announcement; short enough for a Ctrl-C to feel immediate, long enough to cost nothing.
+bool WaitForSignalsOr(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, const std::function<bool()>& is_done,
+                      std::chrono::milliseconds look = std::chrono::milliseconds(50));
 
 // `call` must own all it uses: it may outlive this frame.
 template <typename Call>

@@ -1,5 +1,9 @@
 #include "scan.h"
 
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -20,26 +24,37 @@ struct ScanOutcome {
 
 namespace {
 
+// How far a scan's own thread may be ahead of the main thread: by as many batches as that took already, within these. What took little
+// time to make is small or made of memory that is there anyway.
+constexpr size_t kMaxBatchesAhead = 32;
+constexpr std::chrono::microseconds kMaxWorkAhead{4000};
+// The main thread is woken before it may have all of these only if it has waited so long: to wake a thread costs more than most batches do.
+constexpr std::chrono::microseconds kPatience{1000};
+// How often whoever waits looks for batches that it was not woken for.
+constexpr std::chrono::milliseconds kLook{5};
+
 // Reads on behalf of whoever holds the C stream: pyarrow without the interpreter lock, or an engine's own thread. On the main thread
 // it looks for signals while it waits.
 class InterruptibleReader final : public arrow::RecordBatchReader {
  public:
   InterruptibleReader(std::shared_ptr<arrow::RecordBatchReader> reader, std::shared_ptr<ScanOutcome> outcome)
       : schema_(reader->schema()), outcome_(std::move(outcome)) {
-    call_ = std::make_shared<Call>();
-    call_->reader = std::move(reader);
+    ahead_ = std::make_shared<Ahead>();
+    ahead_->reader = std::move(reader);
   }
   ~InterruptibleReader() override {
     // In a forked child the threads that a scan joins do not exist.
     if (IsForkedChild()) {
-      new std::shared_ptr<Call>(std::move(call_));
+      new std::shared_ptr<Ahead>(std::move(ahead_));
       return;
     }
-    std::shared_ptr<arrow::RecordBatchReader> reader;  // ended here, unless a call still runs
-    std::lock_guard<std::mutex> lock(call_->mutex);
-    call_->is_closed = true;
-    if (!call_->is_running) std::swap(reader, call_->reader);
-    call_->changed.notify_all();
+    std::shared_ptr<arrow::RecordBatchReader> reader;  // ended here, unless it is being read
+    std::deque<Batch> batches;
+    std::lock_guard<std::mutex> lock(ahead_->mutex);
+    ahead_->is_closed = true;
+    if (!ahead_->is_reading) std::swap(reader, ahead_->reader);
+    std::swap(batches, ahead_->batches);
+    ahead_->changed.notify_all();
   }
 
   std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
@@ -54,49 +69,116 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
   }
 
  private:
-  // A thread of the scan's own reads while the main thread looks for signals.
-  struct Call {
+  using Clock = std::chrono::steady_clock;
+  struct Batch {
+    std::shared_ptr<arrow::RecordBatch> batch;  // null: the end
+    Clock::duration work;                       // how long it took to make
+  };
+  // A thread of the scan's own reads, a little ahead, while the main thread looks for signals.
+  struct Ahead {
     std::mutex mutex;
     std::condition_variable changed;
     std::shared_ptr<arrow::RecordBatchReader> reader;
     bool has_thread = false;
-    bool is_running = false;
+    bool is_reading = false;
     bool is_closed = false;
+    std::optional<Clock::time_point> waits_since;  // the main thread does
+    int64_t num_taken = 0;
+    std::deque<Batch> batches;
+    Clock::duration work{0};          // of these
+    std::optional<size_t> resume_at;  // the thread waits until so few are left
+    bool is_finished = false;         // nothing follows them but `status`
     arrow::Status status;
-    std::shared_ptr<arrow::RecordBatch> batch;
+
+    bool MayRead() const {
+      if (is_finished) return false;
+      if (batches.empty() && waits_since) return true;
+      return batches.size() < std::min(static_cast<size_t>(num_taken), kMaxBatchesAhead) && work < kMaxWorkAhead;
+    }
+    // Whether the main thread should be woken.
+    bool ShouldWake() const {
+      if (!waits_since) return false;
+      return is_finished || !MayRead() || Clock::now() - *waits_since >= kPatience;
+    }
   };
 
-  static void Serve(Call* call) {
-    std::unique_lock<std::mutex> lock(call->mutex);
+  static void Serve(Ahead* ahead) {
+    std::unique_lock<std::mutex> lock(ahead->mutex);
     while (true) {
-      call->changed.wait(lock, [&] { return call->is_running || call->is_closed; });
-      if (!call->is_running) return;
+      if (!ahead->MayRead()) ahead->resume_at = ahead->batches.size() / 2;
+      ahead->changed.wait(lock, [&] { return ahead->is_closed || ahead->MayRead(); });
+      ahead->resume_at.reset();
+      if (ahead->is_closed) return;
+      ahead->is_reading = true;
       lock.unlock();
+      const Clock::time_point begin = Clock::now();
       std::shared_ptr<arrow::RecordBatch> next;
-      const arrow::Status status = call->reader->ReadNext(&next);
+      arrow::Status status = ahead->reader->ReadNext(&next);
+      const Clock::duration work = Clock::now() - begin;
       lock.lock();
-      call->status = status;
-      call->batch = std::move(next);
-      call->is_running = false;
-      call->changed.notify_all();
+      ahead->is_reading = false;
+      if (ahead->is_closed) return;
+      ahead->is_finished = !status.ok() || next == nullptr;
+      ahead->status = std::move(status);
+      if (next != nullptr) {
+        ahead->batches.push_back({std::move(next), work});
+        ahead->work += work;
+      }
+      if (ahead->ShouldWake()) ahead->changed.notify_all();
     }
   }
 
   arrow::Status Read(std::shared_ptr<arrow::RecordBatch>* batch) {
     if (is_interrupted_) return arrow::Status::Cancelled("interrupted");
-    if (!OnMainThread() || Py_IsInitialized() == 0) return call_->reader->ReadNext(batch);
-    {
-      std::lock_guard<std::mutex> lock(call_->mutex);
-      call_->is_running = true;
-      call_->changed.notify_all();
+    if (!OnMainThread() || Py_IsInitialized() == 0) return ReadHere(batch);
+    std::unique_lock<std::mutex> lock(ahead_->mutex);
+    if (ahead_->batches.empty() && !ahead_->is_finished && !Await(&lock)) {
+      is_interrupted_ = true;
+      return arrow::Status::Cancelled("interrupted");
     }
-    if (!call_->has_thread) {
-      call_->has_thread = true;
-      RunDetached([call = call_] { Serve(call.get()); });
+    Take(batch);
+    if (ahead_->resume_at && ahead_->batches.size() <= *ahead_->resume_at && ahead_->MayRead()) ahead_->changed.notify_all();
+    return *batch == nullptr ? ahead_->status : arrow::Status::OK();
+  }
+
+  // Without a thread of its own, or after one that was begun by the main thread.
+  arrow::Status ReadHere(std::shared_ptr<arrow::RecordBatch>* batch) {
+    std::unique_lock<std::mutex> lock(ahead_->mutex);
+    if (!ahead_->has_thread) {
+      lock.unlock();
+      return ahead_->reader->ReadNext(batch);
     }
-    std::unique_lock<std::mutex> lock(call_->mutex, std::defer_lock);
+    ahead_->waits_since = Clock::now();
+    ahead_->changed.notify_all();
+    while (!ahead_->changed.wait_for(lock, kLook, [this] { return !ahead_->batches.empty() || ahead_->is_finished; })) {
+    }
+    ahead_->waits_since.reset();
+    Take(batch);
+    return *batch == nullptr ? ahead_->status : arrow::Status::OK();
+  }
+
+  void Take(std::shared_ptr<arrow::RecordBatch>* batch) {
+    batch->reset();
+    if (ahead_->batches.empty()) return;
+    *batch = std::move(ahead_->batches.front().batch);
+    ahead_->work -= ahead_->batches.front().work;
+    ahead_->batches.pop_front();
+    ++ahead_->num_taken;
+  }
+
+  // Waits for a batch, or the end; false: a signal handler raised.
+  bool Await(std::unique_lock<std::mutex>* lock) {
+    ahead_->waits_since = Clock::now();
+    if (ahead_->has_thread) {
+      ahead_->changed.notify_all();
+    } else {
+      ahead_->has_thread = true;
+      RunDetached([ahead = ahead_] { Serve(ahead.get()); });
+    }
+    lock->unlock();
     const PyGILState_STATE gil = PyGILState_Ensure();
-    const bool is_done = WaitForSignalsOr(lock, call_->changed, [&] { return !call_->is_running; });
+    const bool is_done = WaitForSignalsOr(
+        *lock, ahead_->changed, [this] { return !ahead_->batches.empty() || ahead_->is_finished; }, kLook);
     if (!is_done) {
       PyObject *type, *value, *trace;
       PyErr_Fetch(&type, &value, &trace);
@@ -111,17 +193,14 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
       Py_XDECREF(trace);
     }
     PyGILState_Release(gil);
-    if (!is_done) {
-      is_interrupted_ = true;
-      return arrow::Status::Cancelled("interrupted");
-    }
-    *batch = std::move(call_->batch);
-    return call_->status;
+    lock->lock();
+    ahead_->waits_since.reset();
+    return is_done;
   }
 
   const std::shared_ptr<arrow::Schema> schema_;
   const std::shared_ptr<ScanOutcome> outcome_;
-  std::shared_ptr<Call> call_;
+  std::shared_ptr<Ahead> ahead_;
   bool is_interrupted_ = false;
 };
 

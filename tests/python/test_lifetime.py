@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import rushes as rr
@@ -64,6 +69,49 @@ def test_a_dropped_server_stops(howto_files: list[Path]) -> None:
     gc.collect()
     with pytest.raises(ConnectionError):
         rr.catalog.CatalogClient(url)
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.01], ids=["at once", "slowly"])
+def test_a_stream_that_moves_between_threads(large: Path, pause_s: float) -> None:
+    # The main thread reads ahead, other threads do not: no batch may be lost or change its place.
+    lazy = rr.open_recordings(large).scan("frame")
+    whole = lazy.to_table()
+    batches = lazy.to_batches()
+    read: list[pa.RecordBatch] = []
+    errors: list[BaseException] = []
+
+    def take(count: int) -> None:
+        try:
+            for batch in itertools.islice(batches, count):
+                read.append(batch)
+                time.sleep(pause_s)
+        except BaseException as error:
+            errors.append(error)
+
+    for count in (1, 7, 2, 20):
+        take(count)
+        thread = threading.Thread(target=take, args=(3,))
+        thread.start()
+        thread.join()
+    pause_s = 0
+    take(10_000)
+    assert not errors
+    assert pa.Table.from_batches(read).equals(whole)
+
+
+def test_rows_before_an_error_arrive(large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.rrd"
+    shutil.copy(large, path)
+    lazy = rr.open_recordings(path, cache_bytes=0).scan("frame")
+    whole = lazy.to_table()
+    batches = lazy.to_batches()
+    read = [next(batches)]
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(OSError, match=r"cut.rrd was changed"):
+        read.extend(batches)
+    rows = sum(batch.num_rows for batch in read)
+    assert 0 < rows < whole.num_rows
+    assert pa.Table.from_batches(read).equals(whole.slice(0, rows))
 
 
 def test_readers_that_are_dropped_half_way(large: Path) -> None:

@@ -362,3 +362,31 @@ def test_times_in_duckdb_take_a_filter_before_it(tmp_path: Path) -> None:
         lazy = dataset.scan("clock")
         assert count(lazy) == 50, engine
         assert lazy.statistics.chunks_fetched == 1, engine
+
+
+def test_small_chunks_with_a_wide_column_are_read_in_part(tmp_path: Path) -> None:
+    # Small enough to be read by the group when all is asked for; 32 kB each, of which the narrow column is 2 %.
+    sdk = pytest.importorskip("rerun")
+    chunks, rows = 10, 40
+    with sdk.RecordingStream("rushes_tests", recording_id="wide") as stream:
+        stream.save(tmp_path / "wide.rrd")
+        for chunk in range(chunks):
+            frames = range(chunk * rows, (chunk + 1) * rows)
+            columns = sdk.DynamicArchetype.columns(
+                archetype="State",
+                components={
+                    "narrow": [float(i) for i in frames],
+                    "wide": [np.full(100, i, np.float64) for i in frames],
+                },
+            )
+            stream.send_columns("/robot", [sdk.TimeColumn("frame", sequence=list(frames))], columns)
+    narrow = "/robot:State:narrow"
+    lazy = rr.open_recordings(tmp_path / "wide.rrd", cache_bytes=0).scan(index="frame")
+    only = lazy.to_table(columns=["frame", narrow])
+    assert lazy.statistics.chunks_in_part == chunks
+    assert lazy.statistics.bytes_fetched < 100_000
+    whole = lazy.to_table()
+    assert only.equals(
+        whole.select(["frame", narrow]).replace_schema_metadata(only.schema.metadata)
+    )
+    assert whole.column(narrow).to_pylist() == [[float(i)] for i in range(chunks * rows)]

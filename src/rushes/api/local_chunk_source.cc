@@ -5,6 +5,7 @@
 
 #include "rushes/api/embedded_catalog.h"
 #include "rushes/query/chunk_source.h"
+#include "rushes/query/work_pool.h"
 #include "rushes/store/chunk_selection.h"
 #include "rushes/store/recording.h"
 
@@ -92,17 +93,28 @@ class LocalChunkSource final : public ChunkSource {
         if (it == content->segments().end()) continue;
         segment_selection.samples = samples;
         std::sort(segment_selection.samples.begin(), segment_selection.samples.end());
-        found.push_back(FindInSegment(it->second, segment_selection, selection.may_join));
+        found.push_back(FindInSegment(it->second, segment_selection, selection.max_joined_bytes));
       }
       return found;
     }
     std::vector<std::string> ids = selection.segments;
     std::sort(ids.begin(), ids.end());
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    std::vector<const SegmentPtr*> segments;
+    segments.reserve(ids.size());
     for (const std::string& id : ids) {
-      const auto it = content->segments().find(id);
-      if (it != content->segments().end()) found.push_back(FindInSegment(it->second, segment_selection, selection.may_join));
+      if (const auto it = content->segments().find(id); it != content->segments().end()) segments.push_back(&it->second);
     }
+    found.resize(segments.size());
+    constexpr size_t kSegmentsAPiece = 64;
+    const auto pieces = static_cast<int>((segments.size() + kSegmentsAPiece - 1) / kSegmentsAPiece);
+    ARROW_RETURN_NOT_OK(ParallelFor(pieces, 0, [&](int piece) {
+      const size_t begin = static_cast<size_t>(piece) * kSegmentsAPiece;
+      for (size_t i = begin; i < std::min(segments.size(), begin + kSegmentsAPiece); ++i) {
+        found[i] = FindInSegment(*segments[i], segment_selection, selection.max_joined_bytes);
+      }
+      return arrow::Status::OK();
+    }));
     return found;
   }
 
@@ -179,7 +191,7 @@ class LocalChunkSource final : public ChunkSource {
     return entry->content;
   }
 
-  static SegmentChunks FindInSegment(const SegmentPtr& segment, const SegmentSelection& selection, bool may_join) {
+  static SegmentChunks FindInSegment(const SegmentPtr& segment, const SegmentSelection& selection, int64_t max_joined_bytes) {
     SegmentChunks out;
     out.segment_id = segment->id;
     out.schema = segment->schema;
@@ -212,13 +224,14 @@ class LocalChunkSource final : public ChunkSource {
     // Groups of which every member was selected are found whole: where the first member is, the others are left out.
     std::vector<const ChunkGroups*> groups_of(indexes.size(), nullptr);  // null: none
     std::vector<std::vector<uint32_t>> members_left(indexes.size());
-    for (size_t l = 0; may_join && l < indexes.size(); ++l) {
+    for (size_t l = 0; max_joined_bytes > 0 && l < indexes.size(); ++l) {
       const ChunkGroups& groups = segment->layers[l]->store->groups();
       if (groups.size() == 0) continue;
       groups_of[l] = &groups;
       members_left[l].resize(groups.size());
       for (uint32_t g = 0; g < groups.size(); ++g) {
-        members_left[l][g] = groups.IsDissolved(g) ? ChunkGroups::kNone : static_cast<uint32_t>(groups.Members(g).size());
+        const bool may_join = groups.max_member_bytes(g) <= static_cast<uint64_t>(max_joined_bytes) && !groups.IsDissolved(g);
+        members_left[l][g] = may_join ? static_cast<uint32_t>(groups.Members(g).size()) : ChunkGroups::kNone;
       }
     }
     for (const SelectedChunk& chunk : selected) {

@@ -23,8 +23,7 @@ bool HaveEqualTimes(const Chunk& a, int a_timeline, const Chunk& b, int b_timeli
 
 }  // namespace
 
-AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan)
-    : plan_(std::move(plan)), needs_all_(std::all_of(plan_->view.begin(), plan_->view.end(), [](const auto& c) { return c.is_needed; })) {}
+AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan) : plan_(std::move(plan)), needs_all_(plan_->needs_all_values()) {}
 
 bool AlignedRows::Serve(const ScanPlan& plan) {
   const Query& query = plan.query;

@@ -38,8 +38,8 @@ struct ChunkSelection {
   // Also the chunks that may hold, per component, the latest value at or before `start` or each sample.
   bool latest_at = false;
   std::map<std::string, std::vector<int64_t>> samples;
-  // A source may let one ChunkInfo stand for several small chunks, which it reads together.
-  bool may_join = false;
+  // A source may let one ChunkInfo stand for several small chunks, none of more bytes than this, which it reads together, whole. 0: no.
+  int64_t max_joined_bytes = 0;
 };
 
 // One chunk that was found, before it is fetched.

@@ -57,8 +57,9 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
     starts.push_back(total);
     total += static_cast<int64_t>(run.size());
   }
-  merged.storage = std::make_unique_for_overwrite<int32_t[]>(static_cast<size_t>(total));
-  for (size_t r = 0; r < runs.size(); ++r) merged.rows.emplace_back(merged.storage.get() + starts[r], runs[r].size());
+  ARROW_ASSIGN_OR_RAISE(merged.storage, arrow::AllocateBuffer(total * static_cast<int64_t>(sizeof(int32_t))));
+  auto* const all_rows = merged.storage->mutable_data_as<int32_t>();
+  for (size_t r = 0; r < runs.size(); ++r) merged.rows.emplace_back(all_rows + starts[r], runs[r].size());
 
   // The first time of each block but the first one.
   std::vector<int64_t> bounds;
@@ -78,9 +79,9 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
   }
 
   struct Block {
-    std::vector<int64_t> begins, ends;  // per run
-    int64_t length = 0;                 // with times that occur in several runs
-    std::unique_ptr<int64_t[]> times;   // distinct
+    std::vector<int64_t> begins, ends;     // per run
+    int64_t length = 0;                    // with times that occur in several runs
+    std::unique_ptr<arrow::Buffer> times;  // distinct
     int64_t num_times = 0;
     int64_t first_row = 0;
   };
@@ -99,23 +100,25 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(blocks.size()), threads, [&](int b) {
     Block& block = blocks[static_cast<size_t>(b)];
     if (block.length == 0) return arrow::Status::OK();
-    const auto items = std::make_unique_for_overwrite<Tagged[]>(static_cast<size_t>(2 * block.length));
+    ARROW_ASSIGN_OR_RAISE(const auto space, arrow::AllocateBuffer(2 * block.length * static_cast<int64_t>(sizeof(Tagged))));
+    auto* const items = space->mutable_data_as<Tagged>();
     std::vector<int32_t*> to;  // per run
     int64_t at = 0, low = kMaxTime, high = kMinTime;
     for (size_t r = 0; r < runs.size(); ++r) {
-      to.push_back(merged.storage.get() + starts[r] + block.begins[r]);
+      to.push_back(all_rows + starts[r] + block.begins[r]);
       if (block.begins[r] == block.ends[r]) continue;
       for (int64_t i = block.begins[r]; i < block.ends[r]; ++i)
         items[static_cast<size_t>(at++)] = {runs[r][static_cast<size_t>(i)], static_cast<uint32_t>(r)};
       low = std::min(low, runs[r][static_cast<size_t>(block.begins[r])]);
       high = std::max(high, runs[r][static_cast<size_t>(block.ends[r]) - 1]);
     }
-    const Tagged* const sorted = SortByTime(items.get(), items.get() + block.length, block.length, low, high);
-    block.times = std::make_unique_for_overwrite<int64_t[]>(static_cast<size_t>(block.length));
+    const Tagged* const sorted = SortByTime(items, items + block.length, block.length, low, high);
+    ARROW_ASSIGN_OR_RAISE(block.times, arrow::AllocateBuffer(block.length * static_cast<int64_t>(sizeof(int64_t))));
+    auto* const times = block.times->mutable_data_as<int64_t>();
     int64_t row = -1;
     for (int64_t i = 0; i < block.length; ++i) {
       row += i == 0 || sorted[i].time != sorted[i - 1].time;
-      block.times[static_cast<size_t>(row)] = sorted[i].time;
+      times[row] = sorted[i].time;
       *to[sorted[i].run]++ = static_cast<int32_t>(row);
     }
     block.num_times = row + 1;
@@ -129,9 +132,10 @@ arrow::Result<MergedTimes> MergeTimes(const std::vector<std::span<const int64_t>
   merged.times.resize(static_cast<size_t>(num_times));
   ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(blocks.size()), threads, [&](int b) {
     const Block& block = blocks[static_cast<size_t>(b)];
-    std::copy_n(block.times.get(), block.num_times, merged.times.begin() + block.first_row);
+    if (block.length == 0) return arrow::Status::OK();
+    std::copy_n(block.times->data_as<int64_t>(), block.num_times, merged.times.begin() + block.first_row);
     for (size_t r = 0; r < runs.size(); ++r) {
-      int32_t* const rows = merged.storage.get() + starts[r];
+      int32_t* const rows = all_rows + starts[r];
       for (int64_t i = block.begins[r]; i < block.ends[r]; ++i) rows[i] += static_cast<int32_t>(block.first_row);
     }
     return arrow::Status::OK();

@@ -6,15 +6,21 @@
 #include <span>
 #include <vector>
 
+#include "arrow/buffer.h"
 #include "arrow/result.h"
+#include "arrow/stl_allocator.h"
 
 namespace rushes {
 
+// Times of many rows. From Arrow's pool, which keeps what is given back; malloc returns so large pieces to the system, and gets them anew
+// for the next scan, a page fault each.
+using TimeVector = std::vector<int64_t, arrow::stl::allocator<int64_t>>;
+
 // What several runs have together: the distinct times, and for each run which of them its own are.
 struct MergedTimes {
-  std::vector<int64_t> times;
+  TimeVector times;
   std::vector<std::span<const int32_t>> rows;  // per run: positions in `times`, one for each of its times
-  std::unique_ptr<int32_t[]> storage;          // of `rows`
+  std::shared_ptr<arrow::Buffer> storage;      // of `rows`
 };
 
 // Each run ascends strictly. Long ones are cut into blocks that fit the cache and that up to `max_threads` threads share.

@@ -53,8 +53,10 @@ arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchem
 
 namespace {
 
-// Segments up to this size are scanned whole, several at a time; larger ones are streamed one after another.
+// Segments up to this size are scanned whole, several at a time; larger ones are streamed one after another, each by all threads. Where
+// there are too few segments to give every thread some, also smaller ones are.
 constexpr int64_t kSmallSegmentBytes = int64_t{8} << 20;
+constexpr int64_t kSmallSegmentBytesOfFew = int64_t{512} << 10;
 constexpr int64_t kMaxWaveBytes = int64_t{64} << 20;
 // The first segments scanned together are few, so that the first rows come soon; the next ones grow to the above.
 constexpr int64_t kFirstWaveBytes = int64_t{1} << 20;
@@ -63,12 +65,13 @@ constexpr size_t kMaxWaveSegments = 512;
 constexpr size_t kMaxPieceSegments = 64;
 // Batches that a small segment is ahead of the reader by.
 constexpr size_t kMaxBatchesAhead = 2;
-// Batches are joined up to this size; those with more bytes stand alone, since joining copies.
+// Batches are joined up to this size. Joining copies, so it is for those that cost more as batches of their own than their bytes do.
 constexpr int64_t kMaxJoinedRows = AlignedRows::kMaxRows;
 constexpr int64_t kMaxJoinedBytes = AlignedRows::kMaxBytes;
+constexpr int64_t kEnoughRows = 1024;
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
-constexpr size_t kMaxLookup = 128;
+constexpr size_t kMaxLookup = 512;
 // Index values of a filter that a lookup names one by one; beyond, it asks for the range they span.
 constexpr size_t kMaxLookupPoints = 100'000;
 
@@ -180,26 +183,25 @@ class ScanReader final : public arrow::RecordBatchReader {
 
   arrow::Status ListSegments() {
     const Query& query = plan_->query;
-    std::set<std::string> ids;
     if (query.using_index_values) {
       for (const auto& [id, values] : *query.using_index_values) {
-        if (!query.index || !values.empty()) ids.insert(id);
+        if (!query.index || !values.empty()) ids_.push_back(id);
       }
       if (query.segments) {
         const std::set<std::string> wanted(query.segments->begin(), query.segments->end());
-        std::erase_if(ids, [&](const std::string& id) { return !wanted.contains(id); });
+        std::erase_if(ids_, [&](const std::string& id) { return !wanted.contains(id); });
       }
     } else if (query.segments) {
-      ids.insert(query.segments->begin(), query.segments->end());
+      ids_ = *query.segments;
+      std::sort(ids_.begin(), ids_.end());
+      ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
     } else {
-      ARROW_ASSIGN_OR_RAISE(const auto all, plan_->source->ListSegments());
-      ids.insert(all.begin(), all.end());
+      ARROW_ASSIGN_OR_RAISE(ids_, plan_->source->ListSegments());
     }
     if (plan_->filter != nullptr && plan_->filter->bounds().segments) {
       const auto& wanted = *plan_->filter->bounds().segments;
-      std::erase_if(ids, [&](const std::string& id) { return !wanted.contains(id); });
+      std::erase_if(ids_, [&](const std::string& id) { return !wanted.contains(id); });
     }
-    ids_.assign(ids.begin(), ids.end());
     return arrow::Status::OK();
   }
 
@@ -215,7 +217,7 @@ class ScanReader final : public arrow::RecordBatchReader {
       ChunkSelection selection;
       selection.segments = ids;
       selection.entities = plan_->entities;
-      selection.may_join = plan_->may_join_chunks();
+      selection.max_joined_bytes = plan_->max_joined_bytes();
       if (plan_->only_needed_make_rows) {
         for (const EntityPath& entity : *selection.entities) selection.components.push_back(plan_->needs.at(entity).values);
       }
@@ -267,7 +269,8 @@ class ScanReader final : public arrow::RecordBatchReader {
     ARROW_ASSIGN_OR_RAISE(const bool any, Lookup());
     if (!any) return false;
     auto wave = std::make_unique<Wave>();
-    const int64_t small = std::min(kSmallSegmentBytes, plan_->options.memory_budget / 8);
+    const bool are_few = ids_.size() < 2 * static_cast<size_t>(WorkParallelism());
+    const int64_t small = std::min(are_few ? kSmallSegmentBytesOfFew : kSmallSegmentBytes, plan_->options.memory_budget / 8);
     if (BytesOf(found_.front()) > small) {
       wave->stream = std::make_unique<SegmentScan>(plan_, std::move(found_.front()), plan_->options.max_parallelism);
       found_.pop_front();
@@ -367,10 +370,11 @@ class ScanReader final : public arrow::RecordBatchReader {
           if (item.is_measured) {
             ARROW_ASSIGN_OR_RAISE(bytes, arrow::util::ReferencedBufferSize(*batch));
           }
-          if (rows + batch->num_rows() > max_join || bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
+          const bool stands_alone = batch->num_rows() >= kEnoughRows || bytes > kMaxJoinedBytes;
+          if (rows + batch->num_rows() > max_join || stands_alone) ARROW_RETURN_NOT_OK(flush());
           rows += batch->num_rows();
           group.push_back(std::move(batch));
-          if (bytes > kMaxJoinedBytes) ARROW_RETURN_NOT_OK(flush());
+          if (stands_alone) ARROW_RETURN_NOT_OK(flush());
         }
         item.batches.clear();
         if (item.rest == nullptr) continue;

@@ -1,7 +1,9 @@
 // What a scan does, decided once before any data is touched.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,8 +74,15 @@ struct ScanPlan {
   // Whether to fetch what comes after the rows at work: not for a few rows.
   bool reads_ahead() const { return options.limit < 0 || options.limit > kFewRows; }
   static constexpr int64_t kFewRows = 8192;
-  // Whether small chunks may be read by the group: not for a few rows, nor where every byte counts.
-  bool may_join_chunks() const { return reads_ahead() && options.memory_budget >= kTightBudget; }
+  // Up to which size chunks may be read by the group: none for a few rows, nor where every byte counts; if not all values are needed,
+  // none of which a part can be read.
+  int64_t max_joined_bytes() const {
+    if (!reads_ahead() || options.memory_budget < kTightBudget) return 0;
+    return needs_all_values() ? std::numeric_limits<int64_t>::max() : std::max<int64_t>(0, options.min_partial_bytes - 1);
+  }
+  bool needs_all_values() const {
+    return std::all_of(view.begin(), view.end(), [](const ViewColumn& column) { return column.is_needed; });
+  }
   static constexpr int64_t kTightBudget = int64_t{64} << 20;
 
   static arrow::Result<std::shared_ptr<const ScanPlan>> Make(std::shared_ptr<ChunkSource> source, const Query& query,

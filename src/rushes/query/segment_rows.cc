@@ -8,21 +8,20 @@
 #include "arrow/array/concatenate.h"
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
-#include "rushes/query/merge_times.h"
 #include "rushes/query/segment_scan_state.h"
 
 namespace rushes {
 namespace {
 
 // A window ends with a chunk rather than in the next one if it has this many rows: whole chunks are slices, not copies.
-constexpr int64_t kMinWindowRows = 4096;
+constexpr int64_t kMinWindowRows = 2048;
 // Cells whose places are held at once.
 constexpr int64_t kMaxWindowCells = int64_t{4} << 20;
 
 }  // namespace
 
 // The distinct times of the rows that count, after what is out and up to `bound`, ascending; and which of them a chunk's are.
-arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* times) {
+arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
   // Each chunk is a sorted run. Chunks logged together have equal runs, which are taken once; runs that follow each other are joined;
   // the rest is merged.
   struct TimeRun {
@@ -31,7 +30,7 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* tim
     std::vector<const int64_t*> places = {};  // where else the same times were seen
   };
   std::vector<TimeRun> runs;
-  std::deque<std::vector<int64_t>> storage;
+  std::deque<TimeVector> storage;
   for (const uint32_t slot : active_) {
     Loaded& loaded = slots_[slot];
     loaded.group_row = -1;
@@ -86,7 +85,7 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, std::vector<int64_t>* tim
     if (!placed) chains.push_back({&run});
   }
   group_rows_.reset();
-  std::vector<std::vector<int64_t>> joined;
+  std::vector<TimeVector> joined;
   for (const auto& chain : chains) {
     size_t length = 0;
     for (const TimeRun* run : chain) length += run->times.size();
@@ -148,7 +147,7 @@ arrow::Status SegmentScan::BeginGroup() {
     ARROW_RETURN_NOT_OK(CollectTimes(group_bound_, &group_times_));
     rows_are_those_of_chunks_ = row_points_ == nullptr;
     if (row_points_ != nullptr) {
-      std::vector<int64_t> chosen;
+      TimeVector chosen;
       std::set_intersection(group_times_.begin(), group_times_.end(), row_points_->begin(), row_points_->end(), std::back_inserter(chosen));
       group_times_ = std::move(chosen);
     }

@@ -13,6 +13,7 @@
 #include "arrow/result.h"
 #include "rushes/query/chunk_source.h"
 #include "rushes/query/gather.h"
+#include "rushes/query/merge_times.h"
 #include "rushes/query/scan_plan.h"
 #include "rushes/query/work_pool.h"
 
@@ -57,7 +58,7 @@ class SegmentScan {
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
   arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
-  arrow::Status CollectTimes(int64_t bound, std::vector<int64_t>* times);
+  arrow::Status CollectTimes(int64_t bound, TimeVector* times);
   arrow::Status BeginGroup();
   arrow::Status NextWindow();
   arrow::Status EndGroup();
@@ -113,9 +114,9 @@ class SegmentScan {
 
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
   bool in_group_ = false;
-  std::vector<int64_t> group_times_;
-  bool rows_are_those_of_chunks_ = false;  // Loaded::group_row and group_rows hold
-  std::unique_ptr<int32_t[]> group_rows_;  // what the latter point into
+  TimeVector group_times_;
+  bool rows_are_those_of_chunks_ = false;      // Loaded::group_row and group_rows hold
+  std::shared_ptr<arrow::Buffer> group_rows_;  // what the latter point into
   int64_t group_bound_ = 0;
   size_t next_row_ = 0;
   std::unique_ptr<Window> window_;

@@ -47,17 +47,19 @@ ChunkGroups::ChunkGroups(const SegmentIndex& index) {
   for (uint32_t entity = 0; entity < index.entities().size(); ++entity) {
     std::vector<uint32_t> group;
     int64_t rows = 0;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, max_bytes = 0;
     const auto close = [&] {
       if (group.size() > 1) {
         if (group_of_.empty()) group_of_.assign(index.num_chunks(), kNone);
         for (const uint32_t chunk : group) group_of_[chunk] = static_cast<uint32_t>(size());
         members_.insert(members_.end(), group.begin(), group.end());
         begin_.push_back(static_cast<uint32_t>(members_.size()));
+        max_member_bytes_.push_back(max_bytes);
       }
       group.clear();
       rows = 0;
       bytes = 0;
+      max_bytes = 0;
     };
     for (const uint32_t chunk : index.ChunksOf(entity)) {
       if (!grouper.IsSmall(chunk)) {
@@ -73,6 +75,7 @@ ChunkGroups::ChunkGroups(const SegmentIndex& index) {
       group.push_back(chunk);
       rows += index.num_rows(chunk);
       bytes += size;
+      max_bytes = std::max(max_bytes, size);
     }
     close();
   }

@@ -17,10 +17,10 @@ namespace rushes {
 class ChunkGroups {
  public:
   static constexpr int64_t kMaxRows = 4096;
-  static constexpr uint64_t kMaxBytes = uint64_t{512} << 10;
+  static constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
   // Larger chunks are worth their own price.
-  static constexpr int64_t kMaxMemberRows = 1024;
-  static constexpr uint64_t kMaxMemberBytes = uint64_t{32} << 10;
+  static constexpr int64_t kMaxMemberRows = 2048;
+  static constexpr uint64_t kMaxMemberBytes = uint64_t{128} << 10;
 
   explicit ChunkGroups(const SegmentIndex& index);
 
@@ -29,6 +29,8 @@ class ChunkGroups {
   std::span<const uint32_t> Members(uint32_t group) const {
     return std::span<const uint32_t>(members_).subspan(begin_[group], begin_[group + 1] - begin_[group]);
   }
+  // Of the largest member, uncompressed.
+  uint64_t max_member_bytes(uint32_t group) const { return max_member_bytes_[group]; }
   // The group of a chunk, or kNone; also after the group was dissolved.
   uint32_t GroupOf(uint32_t chunk) const { return group_of_.empty() ? kNone : group_of_[chunk]; }
   static constexpr uint32_t kNone = 0xFFFFFFFF;
@@ -40,7 +42,8 @@ class ChunkGroups {
  private:
   std::vector<uint32_t> group_of_;  // per chunk; empty: there is no group
   std::vector<uint32_t> members_;
-  std::vector<uint32_t> begin_ = {0};  // per group in `members_`, one more at the end
+  std::vector<uint32_t> begin_ = {0};       // per group in `members_`, one more at the end
+  std::vector<uint64_t> max_member_bytes_;  // per group
   std::unique_ptr<std::atomic<bool>[]> is_dissolved_;
 };
 

@@ -38,8 +38,9 @@ class JoiningSource final : public ChunkSource {
       for (uint32_t i = 0; i < segment.chunks.size(); ++i) {
         const ChunkInfo& chunk = segment.chunks[i];
         const uint32_t most = 2 + i % 2;
-        if (selection.may_join && !chunk.is_static && !infos.empty() && !infos.back().is_static && infos.back().entity == chunk.entity &&
-            infos.back().has_timeline == chunk.has_timeline && infos.back().num_chunks < most) {
+        if (chunk.byte_size <= selection.max_joined_bytes && !chunk.is_static && !infos.empty() && !infos.back().is_static &&
+            infos.back().entity == chunk.entity && infos.back().has_timeline == chunk.has_timeline && infos.back().num_chunks < most &&
+            infos.back().byte_size <= selection.max_joined_bytes) {
           ChunkInfo& joined = infos.back();
           joined.start = std::min(joined.start, chunk.start);
           joined.end = std::max(joined.end, chunk.end);
