@@ -97,19 +97,10 @@ class Query:
         limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Runs the query, to its end or for `limit` rows; nothing happens before the first `next`."""
-        everything = projected is self.schema
-        scan = self._query.scan(
-            columns=None if everything else projected.names,
-            filter=None if filter is None else _filter_bytes(filter),
-            sql_filter_semantics=sql,
-            memory_budget=self._memory_budget,
-            limit=limit,
-        )
-        progress = None
-        if self.shows_progress and _is_terminal():
-            progress = _ScanProgress(self._segments)
+        scan = self._begin(projected, filter, sql=sql, limit=limit)
+        progress = _ScanProgress(self._segments) if self._draws_progress() else None
         try:
-            for batch in read_scan(scan, projected):
+            for batch in _read_batches(scan, projected):
                 if progress is not None:
                     progress.add(batch)
                 yield batch
@@ -117,9 +108,43 @@ class Query:
             if progress is not None:
                 progress.close()
 
+    def table(self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool) -> pa.Table:
+        """Runs the query to its end, without a Python object for each batch unless progress is drawn. There must be a column."""
+        if self._draws_progress():
+            return pa.Table.from_batches(self.batches(projected, filter, sql=sql), projected)
+        return _read_table(self._begin(projected, filter, sql=sql, limit=None), projected)
 
-def read_scan(scan: _core.Scan, projected: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The batches of a scan with this schema; what went wrong is raised as the scan itself says it."""
+    def _begin(
+        self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool, limit: int | None
+    ) -> _core.Scan:
+        everything = projected is self.schema
+        return self._query.scan(
+            columns=None if everything else projected.names,
+            filter=None if filter is None else _filter_bytes(filter),
+            sql_filter_semantics=sql,
+            memory_budget=self._memory_budget,
+            limit=limit,
+        )
+
+    def _draws_progress(self) -> bool:
+        return self.shows_progress and _is_terminal()
+
+
+def _read_table(scan: _core.Scan, projected: pa.Schema) -> pa.Table:
+    """All batches of a scan; what went wrong is raised as the scan itself says it."""
+    reader = pa.RecordBatchReader.from_stream(scan)
+    try:
+        table = reader.read_all()
+    except BaseException:
+        scan.raise_for_status()
+        raise
+    if table.schema.equals(projected, check_metadata=True):
+        return table
+    return pa.Table.from_arrays(table.columns, schema=projected)
+
+
+def _read_batches(scan: _core.Scan, projected: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The same, one by one."""
     reader = pa.RecordBatchReader.from_stream(scan)
     relabel = not reader.schema.equals(projected, check_metadata=True)
     while True:
@@ -216,12 +241,11 @@ class LazyScanner:
 
     def to_table(self) -> pa.Table:
         """Run the scan to its end."""
-        batches = list(self.to_batches())
-        if not self.projected_schema.names and batches:
+        if not self.projected_schema.names:
             # A table of no columns keeps its row count only in this way.
-            rows = sum(batch.num_rows for batch in batches)
+            rows = self.count_rows()
             return pa.table({"": pa.nulls(rows)}).select([])
-        return pa.Table.from_batches(batches, self.projected_schema)
+        return self._query.table(self.projected_schema, self._filter, sql=self._sql)
 
     def count_rows(self) -> int:
         """Run the scan and count."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rushes import _core
 from rushes._errors import NotFoundError, nearest
-from rushes._lazy import LazyDataset, Query, ScanStatistics, _filter_bytes, read_scan
+from rushes._lazy import LazyDataset, Query, ScanStatistics, _filter_bytes
 
 from ._entry import DatasetEntry, Entry
 from ._ids import EntryId
@@ -153,6 +153,8 @@ class TableEntry(Entry):
 class _TableQuery(Query):
     """All rows of a table, for :class:`LazyDataset`."""
 
+    shows_progress = False
+
     def __init__(self, connection: _core.Connection, id: bytes, name: str) -> None:
         self.schema = pa.schema(connection.table_schema(id))
         self.label = f"table '{name}'"
@@ -172,19 +174,23 @@ class _TableQuery(Query):
     ) -> Iterator[pa.RecordBatch]:
         if limit == 0:
             return
-        scan = self._connection.scan_table(
-            self._id,
-            columns=None if projected is self.schema else projected.names,
-            filter=None if filter is None else _filter_bytes(filter),
-            sql_filter_semantics=sql,
-        )
-        for batch in read_scan(scan, projected):
+        for batch in super().batches(projected, filter, sql=sql):
             if limit is not None:
                 batch = batch.slice(0, limit)
                 limit -= batch.num_rows
             yield batch
             if limit == 0:
                 return
+
+    def _begin(
+        self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool, limit: int | None
+    ) -> _core.Scan:
+        return self._connection.scan_table(
+            self._id,
+            columns=None if projected is self.schema else projected.names,
+            filter=None if filter is None else _filter_bytes(filter),
+            sql_filter_semantics=sql,
+        )
 
 
 def lazy_table(connection: _core.Connection, id: bytes, name: str) -> LazyDataset:

@@ -511,13 +511,16 @@ void SegmentScan::ComputeCells(int position, Window* window) const {
 
 // Copies the rows out of finished chunks that fill later ones, so that the chunks can go.
 arrow::Status SegmentScan::KeepCarried() {
-  constexpr int64_t kWorthKeeping = 16;  // rows: smaller chunks stay
+  // Chunks that are small stay: all columns' together a small part of the budget.
+  const int64_t small_bytes = plan_->options.memory_budget / 64 / static_cast<int64_t>(columns_.size());
+  constexpr int64_t kFewRows = 16;
   std::map<CellRef, std::vector<size_t>> carried;
   for (size_t i = 0; i < columns_.size(); ++i) {
     const CellRef cell = columns_[i].carry;
     if (cell == kNullCell) continue;
     const Loaded& loaded = slots_[CellSlot(cell)];
-    if (loaded.next >= loaded.length && loaded.chunk->num_rows() > kWorthKeeping) carried[cell].push_back(i);
+    if (loaded.next < loaded.length || loaded.chunk->num_rows() <= kFewRows || loaded.chunk->byte_size() <= small_bytes) continue;
+    carried[cell].push_back(i);
   }
   for (const auto& [cell, columns] : carried) {
     const Loaded& source = slots_[CellSlot(cell)];
