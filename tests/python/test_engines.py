@@ -34,7 +34,7 @@ def lazy(dataset: rr.catalog.DatasetEntry) -> LazyDataset:
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], bool, bool]]:
     """(columns, has a filter, SQL's meaning) of each scan that is run."""
     seen: list[tuple[list[str], bool, bool]] = []
-    batches = Query.batches
+    begin = Query._begin
 
     def record(
         self: Query,
@@ -42,12 +42,12 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], bool, bool]]
         filter: pc.Expression | None,
         *,
         sql: bool,
-        limit: int | None = None,
+        limit: int | None,
     ) -> Any:
         seen.append((projected.names, filter is not None, sql))
-        return batches(self, projected, filter, sql=sql, limit=limit)
+        return begin(self, projected, filter, sql=sql, limit=limit)
 
-    monkeypatch.setattr(Query, "batches", record)
+    monkeypatch.setattr(Query, "_begin", record)
     return seen
 
 
