@@ -269,9 +269,10 @@ def is_even(step: float | None) -> bool:
     return step is None or 1 / STEP_MAX <= step <= STEP_MAX
 
 
-def describe(axis: Axis, points: list[Point]) -> tuple[str, list[str]]:
-    """The table of a curve, and words about its steps that are too large."""
-    rows, uneven = [], []
+def describe(axis: Axis, points: list[Point]) -> tuple[str, list[tuple[str, float]]]:
+    """The table of a curve, and its steps that are too large, named."""
+    rows: list[list[str]] = []
+    uneven: list[tuple[str, float]] = []
     by_kind = {kind: steps(points, kind) for kind in KINDS}
     for number, point in enumerate(points):
         row = [f"{point.x:,}", f"{point.cells:,}"]
@@ -279,9 +280,9 @@ def describe(axis: Axis, points: list[Point]) -> tuple[str, list[str]]:
             step = by_kind[kind][number]
             shown = "" if step is None else f"{step:.2f}{'' if is_even(step) else ' !'}"
             row += [milliseconds(point.seconds[kind]), f"{point.ns_per_cell(kind):.2f}", shown]
-            if not is_even(step):
+            if step is not None and not is_even(step):
                 uneven.append(
-                    f"{axis.title} {points[number - 1].x:,} to {point.x:,}, {title}: {step:.2f}"
+                    (f"{axis.title} {points[number - 1].x:,} to {point.x:,}, {title}", step)
                 )
         rows.append(row)
     head = [axis.title, "cells"]
@@ -344,10 +345,14 @@ def main() -> None:
         )
     count = sum(len(points) - 1 for _, points in measured) * len(KINDS)
     texts.append(
-        f"{count - len(uneven)} of {count} steps are within {STEP_MAX} times."
-        + (" Those that are not (marked with !):\n" if uneven else "")
+        f"{count - len(uneven)} of {count} steps are within {STEP_MAX} times; those that are not are marked with !."
     )
-    texts += [f"- {words}" for words in uneven]
+    for title, is_meant in {
+        "Where a cell gets dearer": lambda step: step > 1,
+        "Where a cell gets cheaper, since what a scan or a chunk costs is shared by more of them": lambda step: step < 1,
+    }.items():
+        if listed := [f"- {words}: {step:.2f}" for words, step in uneven if is_meant(step)]:
+            texts.append(f"\n{title}:\n\n" + "\n".join(listed))
     print("\n".join(texts))
     BUILD.mkdir(exist_ok=True)
     suffix = "-quick" if arguments.quick else ""
