@@ -349,7 +349,9 @@ def main() -> None:
     )
     for title, is_meant in {
         "Where a cell gets dearer": lambda step: step > 1,
-        "Where a cell gets cheaper, since what a scan or a chunk costs is shared by more of them": lambda step: step < 1,
+        "Where a cell gets cheaper, since what a scan or a chunk costs is shared by more of them": lambda step: (
+            step < 1
+        ),
     }.items():
         if listed := [f"- {words}: {step:.2f}" for words, step in uneven if is_meant(step)]:
             texts.append(f"\n{title}:\n\n" + "\n".join(listed))

@@ -255,10 +255,13 @@ class LazyScanner:
         """Run the scan until it gave `num_rows` rows."""
         if num_rows < 0:
             raise ValueError(f"num_rows must not be negative, got {num_rows}")
-        batches = self._query.batches(
+        return pa.Table.from_batches(list(self.first_batches(num_rows)), self.projected_schema)
+
+    def first_batches(self, num_rows: int | None) -> Iterator[pa.RecordBatch]:
+        """Run the scan for so many rows (None: all) and yield its batches as they come."""
+        return self._query.batches(
             self.projected_schema, self._filter, sql=self._sql, limit=num_rows
         )
-        return pa.Table.from_batches(list(batches), self.projected_schema)
 
     def take(self, indices: object) -> pa.Table:
         """Run the scan to its end and take rows."""

@@ -214,25 +214,12 @@ def _answer(
                 raise CommandError(f"--columns names {name} twice")
     if given.where is None and given.sql is None:
         scanner = lazy.scanner(columns)
-        return scanner.projected_schema, _first(scanner.to_batches(), given.limit)
+        return scanner.projected_schema, scanner.first_batches(given.limit)
     frame = _by_sql(lazy, given) if given.sql is not None else _by_where(lazy, given, columns)
     if given.limit is not None:
         frame = frame.limit(given.limit)
     schema = _without_views(frame.schema())
     return schema, _batches(frame, schema, lazy.schema.names)
-
-
-def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
-    left = limit
-    if left == 0:
-        return
-    for batch in batches:
-        if left is not None and batch.num_rows >= left:
-            yield batch.slice(0, left)
-            return
-        yield batch
-        if left is not None:
-            left -= batch.num_rows
 
 
 def _context(given: argparse.Namespace) -> Any:

@@ -60,12 +60,8 @@ arrow::Result<std::shared_ptr<StagingArea>> StagingArea::Open(const StagingOptio
   std::shared_ptr<StagingArea> area(new StagingArea(options));
   std::error_code error;
   if (options.directory.empty()) {
-    std::string pattern = (fs::temp_directory_path(error) / "rushes-staging-XXXXXX").string();
-    if (error || ::mkdtemp(pattern.data()) == nullptr) {
-      return arrow::Status::IOError("cannot make a directory for uploads, ", pattern, ": ", std::strerror(errno));
-    }
-    area->directory_ = pattern;
-    area->is_temporary_ = true;
+    ARROW_ASSIGN_OR_RAISE(area->temporary_, TemporaryDirectory::Make("rushes-staging-"));
+    area->directory_ = area->temporary_->path();
   } else {
     area->directory_ = options.directory;
     fs::create_directories(area->directory_, error);
@@ -94,8 +90,6 @@ arrow::Result<std::shared_ptr<StagingArea>> StagingArea::Open(const StagingOptio
 }
 
 StagingArea::~StagingArea() {
-  std::error_code error;
-  if (is_temporary_) fs::remove_all(directory_, error);
   if (lock_fd_ >= 0) ::close(lock_fd_);
 }
 

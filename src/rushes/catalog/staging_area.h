@@ -13,6 +13,7 @@
 
 #include "arrow/result.h"
 #include "arrow/status.h"
+#include "rushes/catalog/temporary_directory.h"
 #include "rushes/chunk/mutex.h"
 
 namespace rushes {
@@ -107,7 +108,7 @@ class StagingArea : public std::enable_shared_from_this<StagingArea> {
 
   const StagingOptions options_;
   std::string directory_;
-  bool is_temporary_ = false;
+  std::unique_ptr<TemporaryDirectory> temporary_;  // null: the user's own
   int lock_fd_ = -1;
   std::atomic<int64_t> used_bytes_{0};
   std::atomic<uint64_t> next_draft_{0};

@@ -128,14 +128,6 @@ arrow::Status RemoveFile(const std::string& path) {
   return SystemError("cannot remove", path, errno);
 }
 
-arrow::Result<std::string> MakeTemporaryDirectory() {
-  std::error_code error;
-  const fs::path parent = fs::temp_directory_path(error);
-  std::string path = (error ? fs::path("/tmp") : parent).string() + "/rushes-tables-XXXXXX";
-  if (::mkdtemp(path.data()) == nullptr) return SystemError("cannot make a temporary directory", path, errno);
-  return path;
-}
-
 void RemoveDirectory(const std::string& path) {
   std::error_code ignored;
   fs::remove_all(path, ignored);

@@ -32,8 +32,6 @@ int64_t ModifiedNs(const std::string& path);
 // Removes a file; one that is gone already is fine.
 arrow::Status RemoveFile(const std::string& path);
 
-// A new directory of this process alone, in the system's place for temporary files.
-arrow::Result<std::string> MakeTemporaryDirectory();
 // With all below; errors are ignored.
 void RemoveDirectory(const std::string& path);
 

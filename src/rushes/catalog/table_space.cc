@@ -55,21 +55,11 @@ arrow::Result<std::shared_ptr<Table>> TableSpace::Create(std::shared_ptr<arrow::
   std::string parent = options_.directory;
   TableOptions options;
   if (parent.empty()) {
-    bool is_made = false;
-    {
-      MutexLock lock(mutex_);
-      parent = temporary_;
+    MutexLock lock(mutex_);
+    if (temporary_ == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(temporary_, TemporaryDirectory::Make("rushes-tables-"));
     }
-    if (parent.empty()) {
-      ARROW_ASSIGN_OR_RAISE(const std::string made, MakeTemporaryDirectory());
-      {
-        MutexLock lock(mutex_);
-        is_made = temporary_.empty();
-        if (is_made) temporary_ = made;
-        parent = temporary_;
-      }
-      if (!is_made) RemoveDirectory(made);
-    }
+    parent = temporary_->path();
     options.is_temporary = true;
     options.keep_superseded = std::chrono::nanoseconds(0);
   }
@@ -91,12 +81,9 @@ arrow::Result<std::shared_ptr<Table>> TableSpace::OpenAt(const std::string& url)
 }
 
 void TableSpace::RemoveTemporary() {
-  std::string directory;
-  {
-    MutexLock lock(mutex_);
-    directory.swap(temporary_);
-  }
-  if (!directory.empty()) RemoveDirectory(directory);
+  std::unique_ptr<TemporaryDirectory> removed;  // after the lock
+  MutexLock lock(mutex_);
+  removed.swap(temporary_);
 }
 
 }  // namespace rushes

@@ -8,6 +8,7 @@
 #include "arrow/result.h"
 #include "rushes/catalog/table_storage.h"
 #include "rushes/catalog/table_writer.h"
+#include "rushes/catalog/temporary_directory.h"
 #include "rushes/chunk/mutex.h"
 
 namespace rushes {
@@ -42,7 +43,7 @@ class TableSpace {
 
   const TableSpaceOptions options_;
   Mutex mutex_;
-  std::string temporary_ RUSHES_GUARDED_BY(mutex_);
+  std::unique_ptr<TemporaryDirectory> temporary_ RUSHES_GUARDED_BY(mutex_);
   std::map<std::string, std::weak_ptr<Table>> tables_ RUSHES_GUARDED_BY(mutex_);
 };
 

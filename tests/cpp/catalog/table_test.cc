@@ -20,6 +20,7 @@
 #include "rushes/catalog/table_schema.h"
 #include "rushes/catalog/table_storage.h"
 #include "rushes/catalog/table_writer.h"
+#include "rushes/catalog/temporary_directory.h"
 
 namespace rushes {
 namespace {
@@ -59,10 +60,10 @@ std::shared_ptr<arrow::RecordBatch> OnlyIds(const Ids& ids) { return Rows(ids)->
 class TableTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = MakeTemporaryDirectory().ValueOrDie();
+    temporary_ = TemporaryDirectory::Make("rushes-test-").ValueOrDie();
+    directory_ = temporary_->path();
     path_ = directory_ + "/t";
   }
-  void TearDown() override { RemoveDirectory(directory_); }
 
   std::shared_ptr<Table> Create(TableOptions options = {}) {
     return Table::Create(path_, MakeTableSchema(*TwoColumns()).ValueOrDie(), options).ValueOrDie();
@@ -92,6 +93,7 @@ class TableTest : public ::testing::Test {
   std::vector<std::string> DataFiles() const { return ListFiles(path_ + "/data").ValueOrDie(); }
   std::vector<std::string> Versions() const { return ListFiles(path_ + "/versions").ValueOrDie(); }
 
+  std::unique_ptr<TemporaryDirectory> temporary_;
   std::string directory_;
   std::string path_;
 };

@@ -18,6 +18,7 @@
 #include "rushes/catalog/entry_name.h"
 #include "rushes/catalog/source_url.h"
 #include "rushes/catalog/table_files.h"
+#include "rushes/catalog/temporary_directory.h"
 #include "rushes/server/catalog_server.h"
 #include "rushes/wire/convert.h"
 #include "rushes/wire/dataframe.h"
@@ -47,7 +48,8 @@ std::shared_ptr<arrow::RecordBatch> Batch(const Ids& ids) {
 class TableCallsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = MakeTemporaryDirectory().ValueOrDie();
+    temporary_ = TemporaryDirectory::Make("rushes-test-").ValueOrDie();
+    directory_ = temporary_->path();
     TableSpaceOptions options;
     options.limits.max_batch_bytes = 1 << 20;
     catalog_ = std::make_shared<Catalog>(std::make_unique<MemoryJournal>(), options);
@@ -63,10 +65,7 @@ class TableCallsTest : public ::testing::Test {
     dataset_ = catalog_->CreateDataset("d").ValueOrDie()->entry.id;
     entries_ = catalog_->state()->Find("__entries")->entry.id;
   }
-  void TearDown() override {
-    server_.reset();
-    RemoveDirectory(directory_);
-  }
+  void TearDown() override { server_.reset(); }
 
   struct Call : grpc::ClientContext {
     Call() { set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30)); }
@@ -130,6 +129,7 @@ class TableCallsTest : public ::testing::Test {
     return status;
   }
 
+  std::unique_ptr<TemporaryDirectory> temporary_;
   std::string directory_;
   std::shared_ptr<Catalog> catalog_;
   std::unique_ptr<CatalogServer> server_;
