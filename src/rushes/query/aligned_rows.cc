@@ -125,11 +125,12 @@ arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment
     if (!needs_all_ && info.byte_size >= plan.options.min_partial_bytes) return Answer::kNotAligned;
     if (info.is_static) continue;
     if (first == nullptr) first = &info;
-    if (info.num_rows < 0 || info.num_rows != first->num_rows || info.start != first->start || info.end != first->end)
-      return Answer::kNotAligned;
+    if (info.num_rows != first->num_rows || info.start != first->start || info.end != first->end) return Answer::kNotAligned;
   }
+  // Where it is not known how many rows there are, it can be looked at for nothing, or not at all.
+  if (first == nullptr || (first->num_rows < 0 && !segment.is_fetched)) return Answer::kNotAligned;
   const int64_t max_rows = std::min(kMaxRows, plan.options.max_batch_rows);
-  if (first == nullptr || first->num_rows > max_rows) return Answer::kNotAligned;
+  if (first->num_rows > max_rows) return Answer::kNotAligned;
   if (num_rows_ + first->num_rows > max_rows || num_bytes_ > kMaxBytes - kMaxSegmentBytes) return Answer::kFull;
 
   ARROW_ASSIGN_OR_RAISE(const auto fetched, plan.source->FetchChunks(segment, chunks));
@@ -144,7 +145,8 @@ arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment
     bytes += chunk->byte_size();
     if (!(chunk->is_static() ? TakeStatic(chunk, *shows, &out) : TakeTemporal(chunk, *shows, &out))) return Answer::kNotAligned;
   }
-  if (out.index == nullptr || out.num_rows > first->num_rows) return Answer::kNotAligned;
+  if (out.index == nullptr || out.num_rows > (first->num_rows < 0 ? max_rows : first->num_rows)) return Answer::kNotAligned;
+  if (num_rows_ + out.num_rows > max_rows) return Answer::kFull;
   // Static values are repeated.
   int64_t size = bytes;
   for (const Cells& cells : out.columns) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -65,6 +66,8 @@ struct SegmentChunks {
   std::vector<ChunkInfo> chunks;
   // Private state of the source that the locators refer to.
   std::shared_ptr<const void> state;
+  // FetchAhead brought the chunks that a scan needs: FetchChunks costs nothing.
+  bool is_fetched = false;
 
   const EntityPath& entity_of(uint32_t chunk) const { return (*entities)[chunks[chunk].entity]; }
 };
@@ -117,6 +120,12 @@ class ChunkSource {
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
     return FetchChunks(segment, chunks, {});
   }
+
+  // Which chunks of a segment a scan will ask for.
+  using ChunksWanted = std::function<arrow::Result<std::vector<uint32_t>>(const SegmentChunks&)>;
+  // Brings what FetchChunks will be asked for, where that is cheaper for several segments at once than for each by itself; else nothing
+  // happens. The chunks stay in memory as long as the segments. Blocking; errors as for FetchChunks.
+  virtual arrow::Status FetchAhead(std::span<SegmentChunks> segments, const ChunksWanted& wanted) { return arrow::Status::OK(); }
 };
 
 }  // namespace rushes

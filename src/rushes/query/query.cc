@@ -12,6 +12,7 @@
 #include "rushes/query/aligned_rows.h"
 #include "rushes/query/nearest.h"
 #include "rushes/query/scan_plan.h"
+#include "rushes/query/segment_chunks.h"
 #include "rushes/query/segment_scan.h"
 #include "rushes/query/work_pool.h"
 
@@ -311,6 +312,14 @@ class ScanReader final : public arrow::RecordBatchReader {
   }
 
   arrow::Status Run(Piece* piece, const std::atomic<bool>& is_cancelled) const {
+    if (piece->segments.size() > 1 && plan_->reads_ahead()) {
+      ARROW_RETURN_NOT_OK(
+          plan_->source->FetchAhead(piece->segments, [this](const SegmentChunks& segment) -> arrow::Result<std::vector<uint32_t>> {
+            ARROW_ASSIGN_OR_RAISE(auto chunks, ChunksOfScan(*plan_, segment));
+            std::erase_if(chunks, [&](uint32_t chunk) { return !MattersInBounds(*plan_, segment.chunks[chunk]); });
+            return chunks;
+          }));
+    }
     const bool may_be_aligned = AlignedRows::Serve(*plan_);
     AlignedRows aligned(plan_);
     const auto flush = [&]() -> arrow::Status {

@@ -39,4 +39,10 @@ arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const Se
   return chunks;
 }
 
+bool MattersInBounds(const ScanPlan& plan, const ChunkInfo& info) {
+  if (info.is_static || plan.filter == nullptr || !plan.query.index) return true;
+  const FilterBounds& bounds = plan.filter->bounds();
+  return info.start <= bounds.end && (info.end >= bounds.start || plan.query.fill_latest_at);
+}
+
 }  // namespace rushes

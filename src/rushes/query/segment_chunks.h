@@ -17,4 +17,7 @@ bool HoldsNeeded(const ScanPlan& plan, const SegmentChunks& segment, uint32_t ch
 // offer more than was asked for. Invalid if a chunk names no entity.
 arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const SegmentChunks& segment);
 
+// Whether a chunk of those may hold a row that passes the bounds of the filter, or a value that fills one.
+bool MattersInBounds(const ScanPlan& plan, const ChunkInfo& info);
+
 }  // namespace rushes

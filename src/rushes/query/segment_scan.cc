@@ -202,11 +202,7 @@ arrow::Status SegmentScan::Open() {
   ARROW_ASSIGN_OR_RAISE(const auto chunks, ChunksOfScan(plan, *segment_));
   for (const uint32_t chunk : chunks) {
     const ChunkInfo& info = segment_->chunks[chunk];
-    if (info.is_static) {
-      static_chunks.push_back(chunk);
-    } else if (info.start <= row_end_ && (info.end >= row_start_ || plan.query.fill_latest_at)) {
-      pending_.push_back(chunk);
-    }
+    if (MattersInBounds(plan, info)) (info.is_static ? static_chunks : pending_).push_back(chunk);
   }
   ARROW_ASSIGN_OR_RAISE(const bool has_static, OpenStatic(std::move(static_chunks)));
   if (!plan.query.index) {

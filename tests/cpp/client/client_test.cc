@@ -1,4 +1,5 @@
 // The client against a server that misbehaves on command.
+#include <gmock/gmock.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -8,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <thread>
 
 #include "arrow/array/builder_binary.h"
@@ -413,6 +415,61 @@ TEST_F(ClientTest, UnderDeliveryIsAnError) {
   EXPECT_EQ(FetchAll(source.get()).status().message(), "segment seg under-delivered: 3/4 announced chunks arrived");
   server.leave_out = -1;
   EXPECT_EQ(Get(FetchAll(source.get())).size(), 4);
+}
+
+TEST_F(ClientTest, SmallChunksAreFoundAndFetchedAsOne) {
+  const auto source = Source();
+  auto selection = Everything();
+  selection.max_joined_bytes = int64_t{1} << 20;
+  const auto found = Get(source->FindChunks(selection));
+  ASSERT_EQ(found.at(0).chunks.size(), 2) << "the static one, and one for the three others";
+  const auto& infos = found[0].chunks;
+  const uint32_t joined = infos[0].is_static ? 1 : 0;
+  EXPECT_EQ(infos[1 - joined].num_chunks, 1);
+  EXPECT_EQ(infos[joined].num_chunks, 3);
+  EXPECT_EQ(infos[joined].start, 100);
+  EXPECT_EQ(infos[joined].num_rows, -1);
+
+  int64_t rows = 0;
+  for (const auto& [chunk, request] : Get(FetchAll(source.get()))) rows += chunk->is_static() ? 0 : chunk->num_rows();
+  const std::vector<uint32_t> wanted = {joined, 1 - joined};
+  const auto chunks = Get(source->FetchChunks(found[0], wanted));
+  ASSERT_EQ(chunks.size(), 2);
+  EXPECT_EQ(chunks[0].request, 0);
+  EXPECT_EQ(chunks[0].chunk->num_rows(), rows);
+  EXPECT_EQ(chunks[0].chunk->id(), infos[joined].id);
+  EXPECT_TRUE(chunks[1].chunk->is_static());
+
+  server.leave_out = 1;
+  EXPECT_EQ(source->FetchChunks(found[0], wanted).status().message(), "segment seg under-delivered: 3/4 announced chunks arrived");
+  server.leave_out = -1;
+  server.broken_fetches = 2;
+  EXPECT_EQ(Get(source->FetchChunks(found[0], wanted))[0].chunk->num_rows(), rows) << "what is missing is asked for again";
+}
+
+TEST_F(ClientTest, FetchedAheadIsNotFetchedAgain) {
+  const auto source = Source();
+  auto found = Get(source->FindChunks(Everything()));
+  const auto all = [](const SegmentChunks& segment) -> arrow::Result<std::vector<uint32_t>> {
+    std::vector<uint32_t> chunks(segment.chunks.size() - 1);
+    std::iota(chunks.begin(), chunks.end(), 0);
+    return chunks;
+  };
+  EXPECT_FALSE(found.at(0).is_fetched);
+  ASSERT_TRUE(source->FetchAhead(found, all).ok());
+  EXPECT_TRUE(found[0].is_fetched);
+  EXPECT_EQ(server.num_sent, 3);
+  const std::vector<uint32_t> wanted = {0, 2};
+  EXPECT_EQ(Get(source->FetchChunks(found[0], wanted))[1].chunk->id(), found[0].chunks[2].id);
+  EXPECT_EQ(server.num_sent, 3);
+  const std::vector<uint32_t> more = {3, 0};
+  EXPECT_EQ(Get(source->FetchChunks(found[0], more))[0].chunk->id(), found[0].chunks[3].id);
+  EXPECT_EQ(server.num_sent, 4) << "what was not brought";
+
+  found = Get(source->FindChunks(Everything()));
+  server.send_garbage = true;
+  EXPECT_THAT(source->FetchAhead(found, all).message(), testing::StartsWith("segment seg: "));
+  EXPECT_FALSE(found[0].is_fetched);
 }
 
 TEST_F(ClientTest, GarbageNamesTheSegment) {
