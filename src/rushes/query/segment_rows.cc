@@ -512,7 +512,7 @@ void SegmentScan::ComputeCells(int position, Window* window) const {
 // Copies the rows out of finished chunks that fill later ones, so that the chunks can go.
 arrow::Status SegmentScan::KeepCarried() {
   // Chunks that are small stay: all columns' together a small part of the budget.
-  const int64_t small_bytes = plan_->options.memory_budget / 64 / static_cast<int64_t>(columns_.size());
+  const int64_t small_bytes = plan_->options.memory_budget / 64 / std::max<int64_t>(1, static_cast<int64_t>(columns_.size()));
   constexpr int64_t kFewRows = 16;
   std::map<CellRef, std::vector<size_t>> carried;
   for (size_t i = 0; i < columns_.size(); ++i) {
