@@ -81,9 +81,9 @@ arrow::Result<DatasetSchema> SchemaOf(const std::vector<MemorySegment>& segments
   return schema;
 }
 
-arrow::Result<std::shared_ptr<MemoryChunkSource>> MemoryChunkSource::Make(std::vector<MemorySegment> segments, bool generous) {
+arrow::Result<std::shared_ptr<MemoryChunkSource>> MemoryChunkSource::Make(std::vector<MemorySegment> segments, Answers answers) {
   std::shared_ptr<MemoryChunkSource> source(new MemoryChunkSource());
-  source->generous_ = generous;
+  source->answers_ = answers;
   ARROW_ASSIGN_OR_RAISE(auto schema, SchemaOf(segments));
   source->schema_ = std::make_shared<const DatasetSchema>(std::move(schema));
   for (const MemorySegment& segment : segments) {
@@ -139,6 +139,7 @@ bool MemoryChunkSource::IsSelected(const ChunkSelection& selection, const std::s
 }
 
 arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const ChunkSelection& selection) {
+  const bool is_generous = answers_ == Answers::kGenerous;
   std::set<std::string> ids(selection.segments.begin(), selection.segments.end());
   if (selection.mode == ChunkSelection::Mode::kSamples) {
     ids.clear();
@@ -159,8 +160,8 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
         if ((*selection.entities)[e] != chunk.entity()) continue;
         wanted_entity = selection.components.empty() || HasOneOf(chunk, selection.components[e]);
       }
-      if (!wanted_entity && !generous_) continue;
-      if (!generous_ && !IsSelected(selection, id, it->second, chunk)) continue;
+      if (!wanted_entity && !is_generous) continue;
+      if (!is_generous && !IsSelected(selection, id, it->second, chunk)) continue;
       ChunkInfo info;
       info.id = chunk.id();
       const auto known = std::find(entities.begin(), entities.end(), chunk.entity());
@@ -174,6 +175,10 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
         info.end = range.end;
       }
       info.num_rows = chunk.num_rows();
+      if (answers_ == Answers::kRemote) {
+        info.num_rows = -1;
+        info.end = kMaxTime;
+      }
       info.byte_size = chunk.byte_size();
       info.locator = i;
       found.chunks.push_back(info);
@@ -187,13 +192,15 @@ arrow::Result<std::vector<SegmentChunks>> MemoryChunkSource::FindChunks(const Ch
 std::optional<std::vector<ChunkComponent>> MemoryChunkSource::ComponentsOf(const SegmentChunks& segment, uint32_t chunk) {
   const ChunkPtr& found = segments_.at(segment.segment_id).chunks[segment.chunks[chunk].locator];
   // As from a source that knows nothing, of some chunks.
-  if (generous_ && segment.chunks[chunk].locator % 4 == 0) return std::nullopt;
+  const bool is_generous = answers_ == Answers::kGenerous;
+  if (answers_ == Answers::kRemote) return std::nullopt;
+  if (is_generous && segment.chunks[chunk].locator % 4 == 0) return std::nullopt;
   std::vector<ChunkComponent> out;
   for (size_t i = 0; i < found->schema().columns().size(); ++i) {
     const auto& cells = *found->column(static_cast<int>(i));
     const int64_t rows = cells.length() - cells.null_count();
     // Nor need it know how many.
-    if (rows > 0) out.push_back({found->schema().columns()[i].descriptor.component, generous_ && i % 2 == 1 ? -1 : rows});
+    if (rows > 0) out.push_back({found->schema().columns()[i].descriptor.component, is_generous && i % 2 == 1 ? -1 : rows});
   }
   return out;
 }
@@ -202,6 +209,9 @@ arrow::Result<std::vector<FetchedChunk>> MemoryChunkSource::FetchChunks(const Se
                                                                         std::span<const ComponentList> values) {
   std::vector<FetchedChunk> out;
   for (uint32_t i = 0; i < chunks.size(); ++i) {
+    if (segment.state != nullptr && !static_cast<const std::set<uint32_t>*>(segment.state.get())->contains(chunks[i])) {
+      return arrow::Status::Invalid("a chunk that was not to be fetched ahead");
+    }
     ChunkPtr chunk = segments_.at(segment.segment_id).chunks[segment.chunks[chunks[i]].locator];
     if (!values.empty() && values[i] != nullptr) {
       ARROW_ASSIGN_OR_RAISE(chunk, KeepComponents(*chunk, *values[i]));
@@ -209,6 +219,16 @@ arrow::Result<std::vector<FetchedChunk>> MemoryChunkSource::FetchChunks(const Se
     out.push_back({std::move(chunk), i});
   }
   return out;
+}
+
+arrow::Status MemoryChunkSource::FetchAhead(std::span<SegmentChunks> segments, const ChunksWanted& wanted) {
+  if (answers_ != Answers::kRemote) return arrow::Status::OK();
+  for (SegmentChunks& segment : segments) {
+    ARROW_ASSIGN_OR_RAISE(const auto chunks, wanted(segment));
+    segment.state = std::make_shared<const std::set<uint32_t>>(chunks.begin(), chunks.end());
+    segment.is_fetched = true;
+  }
+  return arrow::Status::OK();
 }
 
 }  // namespace rushes

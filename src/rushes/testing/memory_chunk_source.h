@@ -25,20 +25,25 @@ struct MemorySegment {
 // The merged schema of all segments.
 arrow::Result<DatasetSchema> SchemaOf(const std::vector<MemorySegment>& segments);
 
-// Thread safe. Answers as loosely as a source may: chunks of the entities and segments that were asked for, whether or not they lie in
-// the range, when `generous`; else only those that matter.
+// How a source answers: only with the chunks that matter, and all that is known of them; or as loosely as it may, with chunks of the
+// entities and segments that were asked for, whether or not they lie in the range; or as one behind a network, that knows the first time
+// of a chunk and its size alone, and brings what FetchAhead says, and then nothing else.
+enum class Answers : uint8_t { kExact, kGenerous, kRemote };
+
+// Thread safe.
 class MemoryChunkSource : public ChunkSource {
  public:
-  static arrow::Result<std::shared_ptr<MemoryChunkSource>> Make(std::vector<MemorySegment> segments, bool generous = false);
+  static arrow::Result<std::shared_ptr<MemoryChunkSource>> Make(std::vector<MemorySegment> segments, Answers answers = Answers::kExact);
 
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return schema_; }
   arrow::Result<std::vector<std::string>> ListSegments() override;
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override;
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override;
-  // Gives no values that were not asked for.
+  // Gives no values that were not asked for. Invalid: a chunk that FetchAhead was not told of.
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
                                                        std::span<const ComponentList> values) override;
+  arrow::Status FetchAhead(std::span<SegmentChunks> segments, const ChunksWanted& wanted) override;
 
  private:
   struct Segment {
@@ -50,7 +55,7 @@ class MemoryChunkSource : public ChunkSource {
 
   std::map<std::string, Segment> segments_;
   std::shared_ptr<const DatasetSchema> schema_;
-  bool generous_ = false;
+  Answers answers_ = Answers::kExact;
 };
 
 }  // namespace rushes

@@ -544,7 +544,7 @@ TEST_P(Cases, EngineAndNaiveQueryAnswerThis) {
   ASSERT_FALSE(c.queries.empty());
   for (const CaseQuery& text : c.queries) {
     SCOPED_TRACE("tests/cases/" + c.file + ":" + std::to_string(text.line));
-    std::shared_ptr<MemoryChunkSource> exact, generous;
+    std::shared_ptr<MemoryChunkSource> exact, generous, remote;
     {
       const auto made = MemoryChunkSource::Make(segments);
       if (!made.ok() && text.fails) {  // types that cannot be united
@@ -553,7 +553,8 @@ TEST_P(Cases, EngineAndNaiveQueryAnswerThis) {
       }
       ASSERT_TRUE(made.ok()) << made.status();
       exact = *made;
-      generous = MemoryChunkSource::Make(segments, /*generous=*/true).ValueOrDie();
+      generous = MemoryChunkSource::Make(segments, Answers::kGenerous).ValueOrDie();
+      remote = MemoryChunkSource::Make(segments, Answers::kRemote).ValueOrDie();
     }
     const Call call = ReadCall(text, *exact);
     std::optional<cp::Expression> filter;
@@ -568,8 +569,8 @@ TEST_P(Cases, EngineAndNaiveQueryAnswerThis) {
     row_by_row.max_batch_bytes = 1;
     ScanOptions alone;
     alone.max_parallelism = 1;
-    for (const auto& source : {exact, generous}) {
-      const char* which = source == exact ? "exactly the chunks" : "all chunks";
+    for (const auto& source : {exact, generous, remote}) {
+      const char* which = source == exact ? "exactly the chunks" : source == generous ? "all chunks" : "as over a network";
       EXPECT_EQ(Judge(RunEngine(source, call, filter, {}), text, !call.columns), "") << which;
       EXPECT_EQ(Judge(RunEngine(source, call, filter, row_by_row), text, !call.columns), "") << which << ", row by row";
       EXPECT_EQ(Judge(RunEngine(source, call, filter, alone), text, !call.columns), "") << which << ", in one thread";

@@ -596,9 +596,9 @@ std::string Round(uint64_t seed, Counts* counts) {
   std::vector<MemorySegment> segments = RandomSegments(random);
   if (Chance(random, 30)) segments.push_back(ExtremeSegment(random));
   const bool is_generous = Chance(random, 50);
-  const auto source = MemoryChunkSource::Make(segments, is_generous);
+  const auto source = MemoryChunkSource::Make(segments, is_generous ? Answers::kGenerous : Answers::kExact);
   if (!source.ok()) return "";  // layers whose types do not unite
-  const auto other_source = MemoryChunkSource::Make(segments, !is_generous).ValueOrDie();
+  const auto other_source = MemoryChunkSource::Make(segments, Answers::kRemote).ValueOrDie();
   const DatasetSchema schema = *(*source)->GetSchema().ValueOrDie();
 
   for (int repeat = 0; repeat < 4; ++repeat) {
