@@ -45,8 +45,9 @@ std::optional<std::string> TextValue(const arrow::Scalar& scalar) {
   return static_cast<const arrow::BaseBinaryScalar&>(scalar).value->ToString();
 }
 
-// Bounds of exactly these index values. `points` need not be sorted.
+// Bounds of exactly these index values, of which those that are no times are left out. `points` need not be sorted.
 FilterBounds BoundsOfPoints(std::vector<int64_t> points) {
+  std::erase_if(points, [](int64_t point) { return point < kMinTime; });
   std::sort(points.begin(), points.end());
   points.erase(std::unique(points.begin(), points.end()), points.end());
   FilterBounds out;
@@ -124,7 +125,7 @@ FilterBounds BoundsOfComparison(const std::string& function, const arrow::Scalar
       out.start = v + 1;
     }
   } else if (function == "greater_equal") {
-    out.start = v;
+    out.start = std::max(v, kMinTime);
   }
   return out;
 }
