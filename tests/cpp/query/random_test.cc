@@ -4,6 +4,8 @@
 
 #include <array>
 #include <atomic>
+#include <cinttypes>
+#include <cstdio>
 #include <cstdlib>
 
 #include "arrow/table.h"
@@ -162,10 +164,16 @@ std::string Compare(const RandomRequest& request, const std::vector<MemorySegmen
   return "";
 }
 
+void PrintSeeds(int64_t first, int64_t count) {
+  std::printf("random stores with the seeds %" PRId64 " to %" PRId64 "\n", first, first + count - 1);
+  std::fflush(stdout);
+}
+
 // Short segments of one shape take a way of their own (AlignedRows), as long as nothing is asked for that needs the other one.
 TEST(Random, ShortSegmentsAgreeWithNaiveQuery) {
   const int64_t count = FromEnvironment("RUSHES_RANDOM_STORES", 20000) / 5;
   const int64_t first = FromEnvironment("RUSHES_RANDOM_SEED", 1);
+  PrintSeeds(first, count);
   int64_t served = 0, skipped = 0;
   for (int64_t seed = first; seed < first + count; ++seed) {
     std::mt19937 random(static_cast<uint32_t>(seed));
@@ -199,6 +207,7 @@ TEST(Random, ShortSegmentsAgreeWithNaiveQuery) {
 TEST(Random, EngineAgreesWithNaiveQuery) {
   const int64_t count = FromEnvironment("RUSHES_RANDOM_STORES", 20000);
   const int64_t first = FromEnvironment("RUSHES_RANDOM_SEED", 1);
+  PrintSeeds(first, count);
   int64_t rows_seen = 0, skipped = 0;
   size_t joined = 0, apart = 0;
   for (int64_t seed = first; seed < first + count; ++seed) {
