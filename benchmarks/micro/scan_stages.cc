@@ -28,7 +28,7 @@ class SegmentScanProbe {
     while (scan_.next_pending_ < scan_.pending_.size()) ARROW_RETURN_NOT_OK(scan_.LoadGroup());
     return arrow::Status::OK();
   }
-  arrow::Status CollectTimes(std::vector<int64_t>* times) { return scan_.CollectTimes(kMaxTime, times); }
+  arrow::Status CollectTimes(TimeVector* times) { return scan_.CollectTimes(kMaxTime, times); }
   // The first window of rows, its cells looked up.
   arrow::Status BeginWindow() {
     ARROW_RETURN_NOT_OK(scan_.BeginGroup());
@@ -103,7 +103,7 @@ arrow::Result<std::unique_ptr<SegmentScanProbe>> MakeProbe(Layout layout, bool f
 void BM_MergeTimes(benchmark::State& state, Layout layout) {
   auto probe = MakeProbe(layout, false);
   if (!probe.ok()) return state.SkipWithError(probe.status().ToString().c_str());
-  std::vector<int64_t> times;
+  TimeVector times;
   const MemoryShare share;
   for (auto _ : state) {
     times.clear();
