@@ -71,8 +71,8 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
  private:
   using Clock = std::chrono::steady_clock;
   struct Batch {
-    std::shared_ptr<arrow::RecordBatch> batch;  // null: the end
-    Clock::duration work;                       // how long it took to make
+    std::shared_ptr<arrow::RecordBatch> batch;
+    Clock::duration work;  // how long it took to make
   };
   // A thread of the scan's own reads, a little ahead, while the main thread looks for signals.
   struct Ahead {
@@ -83,17 +83,18 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
     bool is_reading = false;
     bool is_closed = false;
     std::optional<Clock::time_point> waits_since;  // the main thread does
-    int64_t num_taken = 0;
+    size_t num_taken = 0;
     std::deque<Batch> batches;
     Clock::duration work{0};          // of these
     std::optional<size_t> resume_at;  // the thread waits until so few are left
     bool is_finished = false;         // nothing follows them but `status`
     arrow::Status status;
 
+    bool has_answer() const { return !batches.empty() || is_finished; }
     bool MayRead() const {
       if (is_finished) return false;
       if (batches.empty() && waits_since) return true;
-      return batches.size() < std::min(static_cast<size_t>(num_taken), kMaxBatchesAhead) && work < kMaxWorkAhead;
+      return batches.size() < std::min(num_taken, kMaxBatchesAhead) && work < kMaxWorkAhead;
     }
     // Whether the main thread should be woken.
     bool ShouldWake() const {
@@ -132,13 +133,13 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
     if (is_interrupted_) return arrow::Status::Cancelled("interrupted");
     if (!OnMainThread() || Py_IsInitialized() == 0) return ReadHere(batch);
     std::unique_lock<std::mutex> lock(ahead_->mutex);
-    if (ahead_->batches.empty() && !ahead_->is_finished && !Await(&lock)) {
+    if (!ahead_->has_answer() && !Await(&lock)) {
       is_interrupted_ = true;
       return arrow::Status::Cancelled("interrupted");
     }
-    Take(batch);
+    const arrow::Status status = Take(batch);
     if (ahead_->resume_at && ahead_->batches.size() <= *ahead_->resume_at && ahead_->MayRead()) ahead_->changed.notify_all();
-    return *batch == nullptr ? ahead_->status : arrow::Status::OK();
+    return status;
   }
 
   // Without a thread of its own, or after one that was begun by the main thread.
@@ -150,20 +151,21 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
     }
     ahead_->waits_since = Clock::now();
     ahead_->changed.notify_all();
-    while (!ahead_->changed.wait_for(lock, kLook, [this] { return !ahead_->batches.empty() || ahead_->is_finished; })) {
+    while (!ahead_->changed.wait_for(lock, kLook, [this] { return ahead_->has_answer(); })) {
     }
     ahead_->waits_since.reset();
-    Take(batch);
-    return *batch == nullptr ? ahead_->status : arrow::Status::OK();
+    return Take(batch);
   }
 
-  void Take(std::shared_ptr<arrow::RecordBatch>* batch) {
+  // The next batch; without one, null and how the scan ended.
+  arrow::Status Take(std::shared_ptr<arrow::RecordBatch>* batch) {
     batch->reset();
-    if (ahead_->batches.empty()) return;
+    if (ahead_->batches.empty()) return ahead_->status;
     *batch = std::move(ahead_->batches.front().batch);
     ahead_->work -= ahead_->batches.front().work;
     ahead_->batches.pop_front();
     ++ahead_->num_taken;
+    return arrow::Status::OK();
   }
 
   // Waits for a batch, or the end; false: a signal handler raised.
@@ -178,7 +180,7 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
     lock->unlock();
     const PyGILState_STATE gil = PyGILState_Ensure();
     const bool is_done = WaitForSignalsOr(
-        *lock, ahead_->changed, [this] { return !ahead_->batches.empty() || ahead_->is_finished; }, kLook);
+        *lock, ahead_->changed, [this] { return ahead_->has_answer(); }, kLook);
     if (!is_done) {
       PyObject *type, *value, *trace;
       PyErr_Fetch(&type, &value, &trace);

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "rushes/catalog/table_files.h"
+
 namespace rushes {
 namespace fs = std::filesystem;
 namespace {
@@ -21,11 +23,6 @@ arrow::Status SystemError(const std::string& path, int error) {
                                 "': ", std::error_code(error, std::generic_category()).message());
 }
 
-void RemoveAll(const fs::path& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
-}
-
 // Those of this user that nobody holds. One that has no lock yet is being made.
 void RemoveAbandoned(const fs::path& parent, const std::string& prefix) {
   std::error_code error;
@@ -35,7 +32,7 @@ void RemoveAbandoned(const fs::path& parent, const std::string& prefix) {
     if (::lstat(it->path().c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != ::geteuid()) continue;
     const int lock = ::open((it->path().string() + kLockName).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (lock < 0) continue;
-    if (::flock(lock, LOCK_EX | LOCK_NB) == 0) RemoveAll(it->path());
+    if (::flock(lock, LOCK_EX | LOCK_NB) == 0) RemoveDirectory(it->path().string());
     ::close(lock);
   }
 }
@@ -69,13 +66,13 @@ arrow::Result<std::unique_ptr<TemporaryDirectory>> TemporaryDirectory::Make(cons
     if (::mkdtemp(path.data()) == nullptr) return SystemError(path, errno);
     if (const int lock = MakeLock(path); lock >= 0) return std::unique_ptr<TemporaryDirectory>(new TemporaryDirectory(path, lock));
     failed = errno;
-    RemoveAll(path);
+    RemoveDirectory(path);
   }
   return SystemError(path, failed);
 }
 
 TemporaryDirectory::~TemporaryDirectory() {
-  RemoveAll(path_);
+  RemoveDirectory(path_);
   ::close(lock_);
 }
 

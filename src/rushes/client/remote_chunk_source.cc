@@ -124,6 +124,7 @@ class RemoteChunkSource : public ChunkSource {
     out.reserve(static_cast<size_t>(ids->length()));
     for (int64_t i = 0; i < ids->length(); ++i) out.emplace_back(static_cast<const arrow::StringArray&>(*ids).GetView(i));
     std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
     return out;
   }
 
