@@ -99,6 +99,21 @@ def test_a_stream_that_moves_between_threads(large: Path, pause_s: float) -> Non
     assert pa.Table.from_batches(read).equals(whole)
 
 
+def test_the_main_thread_is_read_ahead_of_within_bounds(large: Path) -> None:
+    lazy = rr.open_recordings(large).scan("frame")
+    batches = lazy.to_batches()
+    most = max(batch.num_rows for batch in lazy.to_batches())
+    before = lazy.statistics.rows
+    taken = 0
+    for _ in range(4):
+        taken += next(batches).num_rows
+    # Long enough for a thread without bounds to be far away: as many batches as were taken, and one at work.
+    time.sleep(0.3)
+    ahead = lazy.statistics.rows - before - taken
+    assert 0 <= ahead <= 5 * most
+    del batches
+
+
 def test_rows_before_an_error_arrive(large: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.rrd"
     shutil.copy(large, path)

@@ -227,6 +227,7 @@ arrow::Status MemoryChunkSource::FetchAhead(std::span<SegmentChunks> segments, c
     ARROW_ASSIGN_OR_RAISE(const auto chunks, wanted(segment));
     segment.state = std::make_shared<const std::set<uint32_t>>(chunks.begin(), chunks.end());
     segment.is_fetched = true;
+    ++num_ahead_;
   }
   return arrow::Status::OK();
 }

@@ -1,6 +1,7 @@
 // Chunks in memory as a dataset, for tests.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,6 +45,8 @@ class MemoryChunkSource : public ChunkSource {
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
                                                        std::span<const ComponentList> values) override;
   arrow::Status FetchAhead(std::span<SegmentChunks> segments, const ChunksWanted& wanted) override;
+  // Segments that FetchAhead brought.
+  int64_t num_ahead() const { return num_ahead_; }
 
  private:
   struct Segment {
@@ -56,6 +59,7 @@ class MemoryChunkSource : public ChunkSource {
   std::map<std::string, Segment> segments_;
   std::shared_ptr<const DatasetSchema> schema_;
   Answers answers_ = Answers::kExact;
+  std::atomic<int64_t> num_ahead_ = 0;
 };
 
 }  // namespace rushes
