@@ -112,7 +112,10 @@ class Query:
         """Runs the query to its end, without a Python object for each batch unless progress is drawn. There must be a column."""
         if self._draws_progress():
             return pa.Table.from_batches(self.batches(projected, filter, sql=sql), projected)
-        return _read_table(self._begin(projected, filter, sql=sql, limit=None), projected)
+        table: pa.Table = self._begin(projected, filter, sql=sql, limit=None).read_table()
+        if table.schema.equals(projected, check_metadata=True):
+            return table
+        return pa.Table.from_arrays(table.columns, schema=projected)
 
     def _begin(
         self, projected: pa.Schema, filter: pc.Expression | None, *, sql: bool, limit: int | None
@@ -130,21 +133,8 @@ class Query:
         return self.shows_progress and _is_terminal()
 
 
-def _read_table(scan: _core.Scan, projected: pa.Schema) -> pa.Table:
-    """All batches of a scan; what went wrong is raised as the scan itself says it."""
-    reader = pa.RecordBatchReader.from_stream(scan)
-    try:
-        table = reader.read_all()
-    except BaseException:
-        scan.raise_for_status()
-        raise
-    if table.schema.equals(projected, check_metadata=True):
-        return table
-    return pa.Table.from_arrays(table.columns, schema=projected)
-
-
 def _read_batches(scan: _core.Scan, projected: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same, one by one."""
+    """The batches of a scan; what went wrong is raised as the scan itself says it."""
     reader = pa.RecordBatchReader.from_stream(scan)
     relabel = not reader.schema.equals(projected, check_metadata=True)
     while True:

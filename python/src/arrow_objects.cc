@@ -46,6 +46,17 @@ nb::object StreamCapsule(std::shared_ptr<arrow::RecordBatchReader> reader) {
   return Capsule(std::move(exported), "arrow_array_stream");
 }
 
+nb::object PyarrowTable(const std::shared_ptr<arrow::Table>& table) {
+  using Wrap = PyObject* (*)(const std::shared_ptr<arrow::Table>&);
+  const nb::object functions = nb::module_::import_("pyarrow.lib").attr("__pyx_capi__");
+  const nb::object capsule = functions["pyarrow_wrap_table"];
+  const auto wrap = reinterpret_cast<Wrap>(PyCapsule_GetPointer(capsule.ptr(), PyCapsule_GetName(capsule.ptr())));
+  if (wrap == nullptr) throw nb::python_error();
+  PyObject* const object = wrap(table);
+  if (object == nullptr) throw nb::python_error();
+  return nb::steal(object);
+}
+
 void BindArrowObjects(nb::module_& module) {
   nb::class_<SchemaObject>(module, "ArrowSchema")
       .def(

@@ -1,6 +1,7 @@
 #include "scan.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "arrow/buffer.h"
+#include "arrow/table.h"
 #include "arrow_objects.h"
 #include "status.h"
 
@@ -219,6 +221,30 @@ nb::object ScanObject::Stream(nb::object) {
   return StreamCapsule(std::make_shared<InterruptibleReader>(std::move(reader), outcome_));
 }
 
+nb::object ScanObject::ReadTable() {
+  // The main thread waits for the whole table: it need not be woken for a batch.
+  const auto is_stopped = std::make_shared<std::atomic<bool>>(false);
+  const auto read = [open = open_.get(), is_stopped]() -> arrow::Result<std::shared_ptr<arrow::Table>> {
+    ARROW_ASSIGN_OR_RAISE(const auto reader, (*open)());
+    arrow::RecordBatchVector batches;
+    while (true) {
+      if (*is_stopped) return arrow::Status::Cancelled("interrupted");
+      std::shared_ptr<arrow::RecordBatch> batch;
+      ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
+      if (batch == nullptr) return arrow::Table::FromRecordBatches(reader->schema(), batches);
+      batches.push_back(std::move(batch));
+    }
+  };
+  std::optional<arrow::Result<std::shared_ptr<arrow::Table>>> table;
+  try {
+    table = CallBlocking(read);
+  } catch (...) {
+    *is_stopped = true;
+    throw;
+  }
+  return PyarrowTable(Check(std::move(*table)));
+}
+
 void ScanObject::RaiseForStatus() {
   CheckProcess();
   PyObject* raised = nullptr;
@@ -246,6 +272,7 @@ void BindScan(nb::module_& module) {
   nb::class_<ScanObject>(module, "Scan")
       .def("__arrow_c_stream__", &ScanObject::Stream, nb::arg("requested_schema") = nb::none(),
            nb::sig("def __arrow_c_stream__(self, requested_schema: object | None = None) -> object"))
+      .def("read_table", &ScanObject::ReadTable, nb::sig("def read_table(self) -> object"))
       .def("raise_for_status", &ScanObject::RaiseForStatus);
 }
 

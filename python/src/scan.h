@@ -14,7 +14,7 @@ namespace rushes::python {
 
 struct ScanOutcome;
 
-// Not begun yet: `__arrow_c_stream__` begins it. Ctrl-C ends the wait for a batch.
+// Not begun yet: `__arrow_c_stream__` or `read_table` begins it. Ctrl-C ends the wait for a batch.
 class ScanObject {
  public:
   using Open = std::function<arrow::Result<std::shared_ptr<arrow::RecordBatchReader>>()>;
@@ -24,6 +24,8 @@ class ScanObject {
   ~ScanObject();
 
   nanobind::object Stream(nanobind::object requested_schema);
+  // All of it, as a `pyarrow.Table`.
+  nanobind::object ReadTable();
   // Raises what ended the stream, with its own class; does nothing if it ended well.
   void RaiseForStatus();
 

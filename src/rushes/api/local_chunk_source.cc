@@ -8,6 +8,7 @@
 #include "rushes/query/work_pool.h"
 #include "rushes/store/chunk_selection.h"
 #include "rushes/store/recording.h"
+#include "rushes/store/store_bundle.h"
 
 namespace rushes {
 namespace {
@@ -184,6 +185,44 @@ class LocalChunkSource final : public ChunkSource {
     return out;
   }
 
+  arrow::Result<SegmentBundle> FetchBundle(std::span<const SegmentChunks> segments,
+                                           std::span<const std::vector<uint32_t>> chunks) override {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    std::vector<StoreRequest> requests;
+    std::vector<uint32_t> positions;  // of all requests
+    requests.reserve(segments.size());
+    positions.reserve(segments.size() * chunks[0].size());
+    for (size_t i = 0; i < segments.size() && chunks[i].size() == chunks[0].size(); ++i) {
+      const Segment& segment = *static_cast<const Segment*>(segments[i].state.get());
+      const RecordingStore& store = *segment.layers[0]->store;
+      if (segment.layers.size() > 1 || segment.id != store.id().recording_id) break;
+      const size_t begin = positions.size();
+      bool are_chunks = true;
+      for (const uint32_t chunk : chunks[i]) {
+        const Place place(segments[i].chunks[chunk].locator);
+        are_chunks &= !place.is_group;
+        positions.push_back(place.position);
+      }
+      if (!are_chunks) break;
+      requests.push_back({&store, std::span(positions).subspan(begin)});
+    }
+    ARROW_ASSIGN_OR_RAISE(const BundlePart part, ReadBundle(requests, &shared_->cache));
+    SegmentBundle out;
+    if (part.num_members == 0) return out;
+    const StoreBundle& bundle = *part.bundle;
+    out.num_segments = part.num_members;
+    out.first_row = bundle.row_begin(part.first_member);
+    out.first_segment = part.first_member;
+    out.lanes.reserve(bundle.lanes.size());
+    for (const StoreBundle::Lane& lane : bundle.lanes) out.lanes.push_back({&lane.rows, lane.is_strict});
+    out.row_ends.reserve(part.num_members);
+    for (size_t i = 0; i < part.num_members; ++i) out.row_ends.push_back(bundle.members[part.first_member + i].row_end);
+    out.segment_ids = bundle.recording_ids;
+    out.byte_size = bundle.byte_size * static_cast<int64_t>(part.num_members) / static_cast<int64_t>(bundle.members.size());
+    out.keep_alive = part.bundle;
+    return out;
+  }
+
  private:
   arrow::Result<std::shared_ptr<const DatasetContent>> Content() {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
@@ -202,7 +241,7 @@ class LocalChunkSource final : public ChunkSource {
     // Entities of all layers; positions of each layer's own list in it, unless it is that list.
     std::vector<std::vector<uint32_t>> entity_of(indexes.size());
     if (indexes.size() == 1) {
-      out.entities = std::shared_ptr<const std::vector<EntityPath>>(segment->layers[0]->store->index(), &indexes[0]->entities());
+      out.entities = indexes[0]->shared_entities();
     } else {
       std::vector<EntityPath> entities;
       std::unordered_map<EntityPath, uint32_t> known;

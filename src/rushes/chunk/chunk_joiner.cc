@@ -1,5 +1,6 @@
 #include "rushes/chunk/chunk_joiner.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -25,7 +26,7 @@ bool ChunkJoiner::MakePlan(const arrow::DataType& list, Plan* plan) {
 }
 
 arrow::Result<bool> ChunkJoiner::Begin(std::string_view payload, const ChunkDecoder::Head& head) {
-  if (head.schema == nullptr || head.id_digits < 0 || head.schema->is_static()) return false;
+  if (head.schema == nullptr || head.id_digits < 0 || (into_ == Into::kChunk && head.schema->is_static())) return false;
   std::vector<Column> columns(head.schema->columns().size());
   for (size_t i = 0; i < columns.size(); ++i) {
     if (!MakePlan(*head.schema->columns()[i].type, &columns[i].plan)) return false;
@@ -37,7 +38,7 @@ arrow::Result<bool> ChunkJoiner::Begin(std::string_view payload, const ChunkDeco
   num_rows_ = 0;
   columns_ = std::move(columns);
   times_ = std::vector<arrow::BufferBuilder>(schema_->timelines().size());
-  ARROW_RETURN_NOT_OK(row_ids_.Reserve(expected_rows_ * RowId::kNumBytes));
+  if (into_ == Into::kChunk) ARROW_RETURN_NOT_OK(row_ids_.Reserve(expected_rows_ * RowId::kNumBytes));
   for (auto& times : times_) ARROW_RETURN_NOT_OK(times.Reserve(expected_rows_ * 8));
   for (Column& column : columns_) {
     ARROW_RETURN_NOT_OK(column.offsets.Reserve(expected_rows_ + 1));
@@ -127,7 +128,7 @@ arrow::Result<bool> ChunkJoiner::AddRows(std::string_view body) {
     }
   }
 
-  ARROW_RETURN_NOT_OK(row_ids_.Append(data(1), n * RowId::kNumBytes));
+  if (into_ == Into::kChunk) ARROW_RETURN_NOT_OK(row_ids_.Append(data(1), n * RowId::kNumBytes));
   for (size_t t = 0; t < times_.size(); ++t) ARROW_RETURN_NOT_OK(times_[t].Append(data(2 * t + 3), n * 8));
   at = 2 * (1 + times_.size());
   for (Column& column : columns_) {
@@ -158,42 +159,65 @@ arrow::Result<bool> ChunkJoiner::AddRows(std::string_view body) {
   return true;
 }
 
+arrow::Result<std::shared_ptr<arrow::ArrayData>> ChunkJoiner::FinishColumn(const std::shared_ptr<arrow::DataType>& type, Column* column) {
+  ARROW_ASSIGN_OR_RAISE(auto values, column->values.Finish());
+  std::vector<std::shared_ptr<arrow::DataType>> levels = {static_cast<const arrow::ListType&>(*type).value_type()};
+  while (levels.back()->id() == arrow::Type::FIXED_SIZE_LIST) {
+    levels.push_back(static_cast<const arrow::FixedSizeListType&>(*levels.back()).value_type());
+  }
+  std::shared_ptr<arrow::ArrayData> child;
+  for (size_t level = levels.size(); level-- > 0;) {
+    const int64_t length = column->num_items * column->plan.per_item[level];
+    child = child == nullptr ? arrow::ArrayData::Make(levels[level], length, {nullptr, std::move(values)}, 0)
+                             : arrow::ArrayData::Make(levels[level], length, {nullptr}, {std::move(child)}, 0);
+  }
+  std::shared_ptr<arrow::Buffer> validity;
+  const int64_t nulls = column->validity.false_count();
+  if (nulls > 0) ARROW_RETURN_NOT_OK(column->validity.Finish(&validity));
+  std::shared_ptr<arrow::Buffer> offsets;
+  ARROW_RETURN_NOT_OK(column->offsets.Finish(&offsets));
+  return arrow::ArrayData::Make(type, num_rows_, {std::move(validity), std::move(offsets)}, {std::move(child)}, nulls);
+}
+
 arrow::Result<ChunkPtr> ChunkJoiner::Finish() {
   const auto& fields = schema_->arrow_schema();
   arrow::ArrayVector arrays;
-  const auto add = [&](const std::shared_ptr<arrow::DataType>& type, std::vector<std::shared_ptr<arrow::Buffer>> buffers, int64_t nulls,
-                       std::vector<std::shared_ptr<arrow::ArrayData>> children) {
-    arrays.push_back(arrow::MakeArray(arrow::ArrayData::Make(type, num_rows_, std::move(buffers), std::move(children), nulls)));
+  const auto add = [&](std::shared_ptr<arrow::Buffer> values) {
+    const auto& type = fields->field(static_cast<int>(arrays.size()))->type();
+    arrays.push_back(arrow::MakeArray(arrow::ArrayData::Make(type, num_rows_, {nullptr, std::move(values)}, 0)));
   };
   ARROW_ASSIGN_OR_RAISE(auto row_ids, row_ids_.Finish());
-  add(fields->field(0)->type(), {nullptr, std::move(row_ids)}, 0, {});
+  add(std::move(row_ids));
   for (auto& builder : times_) {
     ARROW_ASSIGN_OR_RAISE(auto times, builder.Finish());
-    add(fields->field(static_cast<int>(arrays.size()))->type(), {nullptr, std::move(times)}, 0, {});
+    add(std::move(times));
   }
   for (Column& column : columns_) {
-    const auto& type = fields->field(static_cast<int>(arrays.size()))->type();
-    ARROW_ASSIGN_OR_RAISE(auto values, column.values.Finish());
-    std::vector<std::shared_ptr<arrow::DataType>> levels = {static_cast<const arrow::ListType&>(*type).value_type()};
-    while (levels.back()->id() == arrow::Type::FIXED_SIZE_LIST) {
-      levels.push_back(static_cast<const arrow::FixedSizeListType&>(*levels.back()).value_type());
-    }
-    std::shared_ptr<arrow::ArrayData> child;
-    for (size_t level = levels.size(); level-- > 0;) {
-      const int64_t length = column.num_items * column.plan.per_item[level];
-      child = child == nullptr ? arrow::ArrayData::Make(levels[level], length, {nullptr, std::move(values)}, 0)
-                               : arrow::ArrayData::Make(levels[level], length, {nullptr}, {std::move(child)}, 0);
-    }
-    std::shared_ptr<arrow::Buffer> validity;
-    const int64_t nulls = column.validity.false_count();
-    if (nulls > 0) ARROW_RETURN_NOT_OK(column.validity.Finish(&validity));
-    std::shared_ptr<arrow::Buffer> offsets;
-    ARROW_RETURN_NOT_OK(column.offsets.Finish(&offsets));
-    add(type, {std::move(validity), std::move(offsets)}, nulls, {std::move(child)});
+    ARROW_ASSIGN_OR_RAISE(auto data, FinishColumn(fields->field(static_cast<int>(arrays.size()))->type(), &column));
+    arrays.push_back(arrow::MakeArray(std::move(data)));
   }
   auto chunk = Chunk::Make(id_, schema_, arrow::RecordBatch::Make(fields, num_rows_, std::move(arrays)));
   schema_ = nullptr;
   return chunk;
+}
+
+arrow::Result<JoinedRows> ChunkJoiner::FinishRows(int64_t num_rows) {
+  JoinedRows rows;
+  rows.num_rows = num_rows;
+  for (auto& builder : times_) {
+    ARROW_ASSIGN_OR_RAISE(auto times, builder.Finish());
+    auto* const values = reinterpret_cast<int64_t*>(times->mutable_data());
+    for (int64_t i = 0; i < num_rows; ++i) values[i] = std::max(values[i], kMinTime);  // below it is what means static
+    rows.times.push_back(num_rows == num_rows_ ? std::move(times) : arrow::SliceBuffer(std::move(times), 0, num_rows * 8));
+  }
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    ARROW_ASSIGN_OR_RAISE(auto data, FinishColumn(schema_->columns()[i].type, &columns_[i]));
+    auto column = arrow::MakeArray(std::move(data));
+    if (num_rows != num_rows_) column = column->Slice(0, num_rows);
+    rows.columns.push_back(std::static_pointer_cast<arrow::ListArray>(std::move(column)));
+  }
+  rows.schema = std::move(schema_);
+  return rows;
 }
 
 }  // namespace rushes

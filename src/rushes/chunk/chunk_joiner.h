@@ -1,4 +1,4 @@
-// Payloads of several small chunks -> one Chunk.
+// Payloads of several small chunks -> one Chunk, or the rows of one after another.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,16 @@
 
 namespace rushes {
 
+// Rows of chunks of one schema, one chunk's after another's, in the order in which they were added. Unlike in a Chunk neither row ids,
+// which are not kept, nor times need ascend.
+struct JoinedRows {
+  std::shared_ptr<const ChunkSchema> schema;
+  int64_t num_rows = 0;
+  std::vector<std::shared_ptr<arrow::Buffer>> times;       // per timeline num_rows x int64, none before kMinTime
+  std::vector<std::shared_ptr<arrow::ListArray>> columns;  // per component
+  const int64_t* times_of(int timeline) const { return reinterpret_cast<const int64_t*>(times[static_cast<size_t>(timeline)]->data()); }
+};
+
 // Joins chunks of one shape into one that holds the rows of all, which costs a fraction of decoding each: recordings that were logged live
 // consist of thousands of chunks of a few rows. The values are copied out of the payloads straight into the columns of the joined chunk.
 // Not thread safe.
@@ -23,15 +33,23 @@ namespace rushes {
 // sorted by row id like any other.
 class ChunkJoiner {
  public:
+  enum class Into {
+    kChunk,  // Finish
+    kRows,   // FinishRows; chunks may be static
+  };
   // `num_rows`: about as many rows will come in all.
-  explicit ChunkJoiner(int64_t num_rows, ChunkDecoder& decoder = ChunkDecoder::Default()) : decoder_(decoder), expected_rows_(num_rows) {}
+  explicit ChunkJoiner(int64_t num_rows, Into into = Into::kChunk, ChunkDecoder& decoder = ChunkDecoder::Default())
+      : decoder_(decoder), expected_rows_(num_rows), into_(into) {}
 
   // Adds a chunk from its payload, of which nothing is referred to afterwards. False, and nothing was added: it does not fit those before,
   // or it can only be decoded alone (another schema, an older version, dictionaries, types whose buffers are not plain values). Invalid
   // says what is wrong with it; never reads out of bounds. `id`: the one that the chunk must have.
   arrow::Result<bool> Add(const ChunkId& id, std::string_view payload);
+  int64_t num_rows() const { return num_rows_; }
   // All of them, with the id of the first one. At least one must have been added; the joiner is empty afterwards.
   arrow::Result<ChunkPtr> Finish();
+  // The same as rows: the first `num_rows` of them.
+  arrow::Result<JoinedRows> FinishRows(int64_t num_rows);
 
  private:
   // How the values of a list column are stored: items are plain values of `width` bytes, or fixed numbers of them, in levels. Each level
@@ -51,9 +69,11 @@ class ChunkJoiner {
   static bool MakePlan(const arrow::DataType& list, Plan* plan);
   arrow::Result<bool> Begin(std::string_view payload, const ChunkDecoder::Head& head);
   arrow::Result<bool> AddRows(std::string_view body);
+  arrow::Result<std::shared_ptr<arrow::ArrayData>> FinishColumn(const std::shared_ptr<arrow::DataType>& type, Column* column);
 
   ChunkDecoder& decoder_;
   const int64_t expected_rows_;
+  const Into into_;
   std::shared_ptr<const ChunkSchema> schema_;
   ChunkId id_;
   std::string head_;    // the schema message of the first chunk

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "arrow/array/array_primitive.h"
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
 #include "arrow/util/bit_util.h"
+#include "rushes/chunk/repeat_texts.h"
 #include "rushes/query/gather.h"
 #include "rushes/query/segment_chunks.h"
 
@@ -23,7 +23,8 @@ bool HaveEqualTimes(const Chunk& a, int a_timeline, const Chunk& b, int b_timeli
 
 }  // namespace
 
-AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan) : plan_(std::move(plan)), needs_all_(plan_->needs_all_values()) {}
+AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials)
+    : plan_(std::move(plan)), needs_all_(plan_->needs_all_values()), trials_(trials) {}
 
 bool AlignedRows::Serve(const ScanPlan& plan) {
   const Query& query = plan.query;
@@ -31,13 +32,13 @@ bool AlignedRows::Serve(const ScanPlan& plan) {
          plan.options.max_batch_bytes >= kMaxBytes;
 }
 
-const AlignedRows::Binding& AlignedRows::Bind(const ChunkPtr& chunk) {
-  const auto [it, added] = bindings_.try_emplace(&chunk->schema());
+const AlignedRows::Binding& AlignedRows::Bind(const std::shared_ptr<const ChunkSchema>& shared) {
+  const auto [it, added] = bindings_.try_emplace(shared.get());
   Binding& binding = it->second;
   if (!added) return binding;
   const ScanPlan& plan = *plan_;
-  const ChunkSchema& schema = chunk->schema();
-  binding.schema = chunk->schema_ptr();
+  const ChunkSchema& schema = *shared;
+  binding.schema = shared;
   binding.timeline = schema.TimelineIndex(*plan.query.index);
   if (binding.timeline >= 0) {
     const Timeline* const known = plan.dataset_schema->FindTimeline(*plan.query.index);
@@ -58,7 +59,7 @@ const AlignedRows::Binding& AlignedRows::Bind(const ChunkPtr& chunk) {
 
 // Per column, the value of the greatest row id.
 bool AlignedRows::TakeStatic(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out) {
-  const Binding& binding = Bind(chunk);
+  const Binding& binding = Bind(chunk->schema_ptr());
   if (!binding.is_plain) return false;
   for (const auto& [view, column] : binding.sources) {
     if (!shows[static_cast<size_t>(view)]) continue;
@@ -74,7 +75,7 @@ bool AlignedRows::TakeStatic(const ChunkPtr& chunk, const std::vector<uint8_t>& 
 
 // False: this chunk does not fit.
 bool AlignedRows::TakeTemporal(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out) {
-  const Binding& binding = Bind(chunk);
+  const Binding& binding = Bind(chunk->schema_ptr());
   if (!binding.is_plain) return false;
   if (binding.timeline < 0 || chunk->num_rows() == 0) return true;
   bool is_used = false;
@@ -109,29 +110,180 @@ bool AlignedRows::TakeTemporal(const ChunkPtr& chunk, const std::vector<uint8_t>
   return true;
 }
 
-arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment) {
+arrow::Result<bool> AlignedRows::Examine(const SegmentChunks& segment, Shape* shape) {
   const ScanPlan& plan = *plan_;
-  constexpr int64_t kMaxSegmentBytes = kMaxBytes / 4;  // the values of larger ones are not worth a copy
-  int64_t bytes = 0;
-  for (const ChunkInfo& info : segment.chunks) bytes += info.byte_size;
-  if (bytes > kMaxSegmentBytes) return Answer::kNotAligned;
-  ARROW_ASSIGN_OR_RAISE(std::vector<uint32_t> chunks, ChunksOfScan(plan, segment));
+  shape->num_bytes = 0;
+  for (const ChunkInfo& info : segment.chunks) shape->num_bytes += info.byte_size;
+  if (shape->num_bytes > kMaxSegmentBytes) return false;
+  ARROW_ASSIGN_OR_RAISE(shape->chunks, ChunksOfScan(plan, segment, &wanted_));
   // Static ones first, so that they hide what was logged with time.
-  std::stable_partition(chunks.begin(), chunks.end(), [&](uint32_t chunk) { return segment.chunks[chunk].is_static; });
+  const auto is_before = [&](uint32_t a, uint32_t b) {
+    const ChunkInfo &x = segment.chunks[a], &y = segment.chunks[b];
+    return x.is_static != y.is_static ? x.is_static : x.entity < y.entity;
+  };
+  if (!std::is_sorted(shape->chunks.begin(), shape->chunks.end(), is_before)) {
+    std::stable_sort(shape->chunks.begin(), shape->chunks.end(), is_before);
+  }
   const ChunkInfo* first = nullptr;
-  for (const uint32_t chunk : chunks) {
+  for (const uint32_t chunk : shape->chunks) {
     const ChunkInfo& info = segment.chunks[chunk];
     // Of such a chunk SegmentScan may leave out most.
-    if (!needs_all_ && info.byte_size >= plan.options.min_partial_bytes) return Answer::kNotAligned;
+    if (!needs_all_ && info.byte_size >= plan.options.min_partial_bytes) return false;
     if (info.is_static) continue;
     if (first == nullptr) first = &info;
-    if (info.num_rows != first->num_rows || info.start != first->start || info.end != first->end) return Answer::kNotAligned;
+    if (info.num_rows != first->num_rows || info.start != first->start || info.end != first->end) return false;
   }
+  if (first == nullptr) return false;
+  shape->num_rows = first->num_rows;
   // Where it is not known how many rows there are, it can be looked at for nothing, or not at all.
-  if (first == nullptr || (first->num_rows < 0 && !segment.is_fetched)) return Answer::kNotAligned;
-  const int64_t max_rows = std::min(kMaxRows, plan.options.max_batch_rows);
-  if (first->num_rows > max_rows) return Answer::kNotAligned;
-  if (num_rows_ + first->num_rows > max_rows || num_bytes_ > kMaxBytes - kMaxSegmentBytes) return Answer::kFull;
+  return shape->num_rows >= 0 ? shape->num_rows <= MaxRows() : segment.is_fetched;
+}
+
+arrow::Result<AlignedRows::Bundle> AlignedRows::TakeBundle(std::span<const SegmentChunks> segments) {
+  const ScanPlan& plan = *plan_;
+  Bundle out;
+  if (segments.size() < 2 || !plan.reads_ahead() || !trials_->may_try()) return out;
+  std::vector<std::vector<uint32_t>> chunks;
+  std::shared_ptr<const DatasetSchema> schema;
+  std::shared_ptr<const std::vector<uint8_t>> shows;
+  int64_t rows = 0, bytes = 0;
+  for (const SegmentChunks& segment : segments) {
+    Shape shape;
+    ARROW_ASSIGN_OR_RAISE(const bool is_aligned, Examine(segment, &shape));
+    rows += shape.num_rows;
+    bytes += shape.num_bytes;
+    if (!is_aligned || shape.num_rows <= 0 || rows > MaxRows() || bytes > kMaxBundleBytes) break;
+    if (shows == nullptr || segment.schema != schema) {
+      const auto own = plan.ColumnsOfSegment(segment.schema);
+      if (shows != nullptr && *own != *shows) break;
+      shows = own;
+      schema = segment.schema;
+    }
+    chunks.push_back(std::move(shape.chunks));
+  }
+  if (chunks.size() < 2) return out;
+  ARROW_ASSIGN_OR_RAISE(const auto bundle, plan.source->FetchBundle(segments.first(chunks.size()), chunks));
+  if (bundle.num_segments > 0) {
+    ARROW_ASSIGN_OR_RAISE(out.batch, MakeBatch(bundle, *shows));
+  }
+  trials_->Count(out.batch != nullptr);
+  if (out.batch == nullptr) return out;
+  out.num_segments = bundle.num_segments;
+  if (ScanStatistics* const statistics = plan.options.statistics.get()) {
+    statistics->chunks_fetched += static_cast<int64_t>(bundle.num_segments * bundle.lanes.size());
+    statistics->bytes_fetched += bundle.byte_size;
+  }
+  return out;
+}
+
+// Null: the rows are not plain to see.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> AlignedRows::MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows) {
+  const ScanPlan& plan = *plan_;
+  const int64_t first = bundle.first_row, rows = bundle.num_rows();
+  struct Source {
+    const JoinedRows* lane = nullptr;  // null: none
+    int position = -1;                 // of the column, or the timeline
+  };
+  std::vector<Source> columns(plan.view.size()), other_indexes(plan.other_timelines.size());
+  Source index;
+  const auto have_equal_times = [&](const Source& a, const JoinedRows& b, int timeline) {
+    const int64_t *x = a.lane->times_of(a.position), *y = b.times_of(timeline);
+    return x == y || std::memcmp(x + first, y + first, static_cast<size_t>(rows) * sizeof(int64_t)) == 0;
+  };
+  for (const SegmentBundle::Lane& lane : bundle.lanes) {
+    const JoinedRows& joined = *lane.rows;
+    const Binding& binding = Bind(joined.schema);
+    const bool is_static = joined.schema->is_static();
+    if (!binding.is_plain || (!is_static && binding.timeline < 0)) return nullptr;
+    bool is_used = false;
+    for (const auto& [view, column] : binding.sources) {
+      const auto at = static_cast<size_t>(view);
+      if (!shows[at] || (!is_static && !plan.view[at].has_rows)) continue;
+      const bool is_hidden = !is_static && columns[at].lane != nullptr && columns[at].lane->schema->is_static();
+      if (is_hidden) continue;
+      if (columns[at].lane != nullptr || joined.columns[static_cast<size_t>(column)]->null_count() != 0) return nullptr;
+      columns[at] = {&joined, column};
+      is_used = !is_static;
+    }
+    if (!is_used) continue;
+    if (!lane.is_strict[static_cast<size_t>(binding.timeline)]) return nullptr;
+    if (index.lane == nullptr) index = {&joined, binding.timeline};
+    if (!have_equal_times(index, joined, binding.timeline)) return nullptr;
+    for (size_t t = 0; t < binding.other_timelines.size(); ++t) {
+      const int timeline = binding.other_timelines[t];
+      if (timeline < 0) continue;
+      if (other_indexes[t].lane == nullptr) other_indexes[t] = {&joined, timeline};
+      if (!have_equal_times(other_indexes[t], joined, timeline)) return nullptr;
+    }
+  }
+  if (index.lane == nullptr) return nullptr;
+
+  const auto make_times = [&](const std::shared_ptr<arrow::DataType>& type,
+                              const Source& source) -> arrow::Result<std::shared_ptr<arrow::Array>> {
+    if (source.lane == nullptr) return arrow::MakeArrayOfNull(type, rows);
+    const auto& times = source.lane->times[static_cast<size_t>(source.position)];
+    return arrow::MakeArray(arrow::ArrayData::Make(type, rows, {nullptr, times}, 0, first));
+  };
+  const auto make_cells = [&](const std::shared_ptr<arrow::DataType>& type,
+                              const Source& source) -> arrow::Result<std::shared_ptr<arrow::Array>> {
+    if (source.lane == nullptr) return arrow::MakeArrayOfNull(type, rows);
+    const auto& column = source.lane->columns[static_cast<size_t>(source.position)];
+    if (!source.lane->schema->is_static()) return SliceOf(column, first, rows);
+    CellRuns cells;
+    cells.Reserve(static_cast<int64_t>(bundle.num_segments));
+    for (size_t i = 0; i < bundle.num_segments; ++i) {
+      cells.Repeat(MakeCell(0, static_cast<int64_t>(bundle.first_segment + i)), bundle.row_ends[i] - first);
+    }
+    return GatherCells(type, CellSlice(cells, 0, rows), [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column; });
+  };
+  int64_t static_bytes = 0;
+  for (const Source& source : columns) {
+    if (source.lane == nullptr || !source.lane->schema->is_static()) continue;
+    const auto& column = *source.lane->columns[static_cast<size_t>(source.position)];
+    for (size_t i = 0; i < bundle.num_segments; ++i) {
+      const int64_t length = bundle.row_ends[i] - (i == 0 ? first : bundle.row_ends[i - 1]);
+      static_bytes += length * CellBytes(column, static_cast<int64_t>(bundle.first_segment + i));
+    }
+  }
+  if (static_bytes > kMaxBundleBytes) return nullptr;
+  arrow::ArrayVector arrays;
+  for (const ScanPlan::Output& output : plan.outputs) {
+    const auto& type = output.field->type();
+    const auto position = static_cast<size_t>(output.position);
+    std::shared_ptr<arrow::Array> array;
+    switch (output.kind) {
+      case ScanPlan::OutputKind::kSegmentId:
+        array = SliceOf(bundle.segment_ids, first, rows);
+        break;
+      case ScanPlan::OutputKind::kIndex: {
+        ARROW_ASSIGN_OR_RAISE(array, make_times(type, index));
+        break;
+      }
+      case ScanPlan::OutputKind::kOtherIndex: {
+        ARROW_ASSIGN_OR_RAISE(array, make_times(type, other_indexes[position]));
+        break;
+      }
+      case ScanPlan::OutputKind::kComponent: {
+        ARROW_ASSIGN_OR_RAISE(array, make_cells(type, columns[position]));
+        break;
+      }
+      case ScanPlan::OutputKind::kOriginTime:
+      case ScanPlan::OutputKind::kRowId:
+        return nullptr;
+    }
+    arrays.push_back(std::move(array));
+  }
+  return arrow::RecordBatch::Make(plan.schema, rows, std::move(arrays));
+}
+
+arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment) {
+  const ScanPlan& plan = *plan_;
+  Shape shape;
+  ARROW_ASSIGN_OR_RAISE(const bool is_aligned, Examine(segment, &shape));
+  if (!is_aligned) return Answer::kNotAligned;
+  const std::vector<uint32_t>& chunks = shape.chunks;
+  const int64_t max_rows = MaxRows();
+  if (num_rows_ + shape.num_rows > max_rows || num_bytes_ > kMaxBytes - kMaxSegmentBytes) return Answer::kFull;
 
   ARROW_ASSIGN_OR_RAISE(const auto fetched, plan.source->FetchChunks(segment, chunks));
   if (fetched.size() != chunks.size()) return Answer::kNotAligned;
@@ -139,13 +291,13 @@ arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment
   Segment out;
   out.columns.resize(plan.view.size());
   out.other_indexes.resize(plan.other_timelines.size());
-  bytes = 0;
+  int64_t bytes = 0;
   for (const auto& [chunk, request] : fetched) {
     if (chunk == nullptr) return Answer::kNotAligned;
     bytes += chunk->byte_size();
     if (!(chunk->is_static() ? TakeStatic(chunk, *shows, &out) : TakeTemporal(chunk, *shows, &out))) return Answer::kNotAligned;
   }
-  if (out.index == nullptr || out.num_rows > (first->num_rows < 0 ? max_rows : first->num_rows)) return Answer::kNotAligned;
+  if (out.index == nullptr || out.num_rows > (shape.num_rows < 0 ? max_rows : shape.num_rows)) return Answer::kNotAligned;
   if (num_rows_ + out.num_rows > max_rows) return Answer::kFull;
   // Static values are repeated.
   int64_t size = bytes;
@@ -165,23 +317,10 @@ arrow::Result<AlignedRows::Answer> AlignedRows::Add(const SegmentChunks& segment
 }
 
 arrow::Result<std::shared_ptr<arrow::Array>> AlignedRows::MakeSegmentIds() const {
-  int64_t bytes = 0;
-  for (const Segment& segment : segments_) bytes += segment.num_rows * static_cast<int64_t>(segment.id.size());
-  if (bytes > std::numeric_limits<int32_t>::max()) return arrow::Status::CapacityError("segment ids too long");
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((num_rows_ + 1) * 4));
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(bytes));
-  auto* offset = reinterpret_cast<int32_t*>(offsets->mutable_data());
-  uint8_t* to = data->mutable_data();
-  int32_t end = 0;
-  *offset++ = 0;
-  for (const Segment& segment : segments_) {
-    for (int64_t i = 0; i < segment.num_rows; ++i) {
-      std::memcpy(to, segment.id.data(), segment.id.size());
-      to += segment.id.size();
-      *offset++ = end += static_cast<int32_t>(segment.id.size());
-    }
-  }
-  return arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), num_rows_, {nullptr, std::move(offsets), std::move(data)}, 0));
+  std::vector<TextRun> runs;
+  runs.reserve(segments_.size());
+  for (const Segment& segment : segments_) runs.push_back({segment.id, segment.num_rows});
+  return RepeatTexts(runs);
 }
 
 // Of the index, or of another timeline of the plan.

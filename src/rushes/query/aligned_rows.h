@@ -1,9 +1,12 @@
 // Small segments whose rows are plain to see, put together without a SegmentScan for each.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,6 +15,7 @@
 #include "arrow/result.h"
 #include "rushes/query/chunk_source.h"
 #include "rushes/query/scan_plan.h"
+#include "rushes/query/segment_chunks.h"
 
 namespace rushes {
 
@@ -20,13 +24,36 @@ namespace rushes {
 // rows are right is seen by comparing with SegmentScan, which must give the same (tests/cpp/query/random_test.cc). Not thread safe.
 class AlignedRows {
  public:
-  explicit AlignedRows(std::shared_ptr<const ScanPlan> plan);
+  // Shared by all of a scan: whether it is worth to ask for bundles, of which those that turn out not to be aligned were read in vain.
+  class Trials {
+   public:
+    bool may_try() const { return credit_.load(std::memory_order_relaxed) > 0; }
+    void Count(bool success) {
+      const int credit = credit_.load(std::memory_order_relaxed);
+      credit_.store(success ? std::min(credit + 1, kMost) : credit - 1, std::memory_order_relaxed);
+    }
+
+   private:
+    static constexpr int kMost = 4;
+    std::atomic<int> credit_ = 2;
+  };
+  AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials);
 
   // Whether a scan asks for nothing that only a SegmentScan does: filters, chosen index values, origin times, row ids.
   static bool Serve(const ScanPlan& plan);
   // Of one batch, but for the scan's own bounds.
   static constexpr int64_t kMaxRows = 8192;
   static constexpr int64_t kMaxBytes = int64_t{1} << 20;
+  // Of a bundle: what its chunks take before they are decoded.
+  static constexpr int64_t kMaxBundleBytes = int64_t{2} << 20;
+
+  // Segments whose chunks the source reads as one (ChunkSource::FetchBundle), made into a batch of slices.
+  struct Bundle {
+    size_t num_segments = 0;
+    std::shared_ptr<arrow::RecordBatch> batch;
+  };
+  // As many of the segments, from the first one on, as will do; none if the first must be added, or scanned, by itself.
+  arrow::Result<Bundle> TakeBundle(std::span<const SegmentChunks> segments);
 
   enum class Answer {
     kTaken,
@@ -69,15 +96,29 @@ class AlignedRows {
     std::vector<Cells> other_indexes;  // per plan timeline: `column` is the position of the timeline
   };
 
-  const Binding& Bind(const ChunkPtr& chunk);
+  // What is known of a segment before anything is fetched.
+  struct Shape {
+    std::vector<uint32_t> chunks;  // static ones first, then by entity
+    int64_t num_bytes = 0;         // of all chunks that were found
+    int64_t num_rows = -1;         // -1: not known
+  };
+  // The values of larger segments are not worth a copy.
+  static constexpr int64_t kMaxSegmentBytes = kMaxBytes / 4;
+  int64_t MaxRows() const { return std::min(kMaxRows, plan_->options.max_batch_rows); }
+  // False: it is for SegmentScan.
+  arrow::Result<bool> Examine(const SegmentChunks& segment, Shape* shape);
+  const Binding& Bind(const std::shared_ptr<const ChunkSchema>& schema);
   bool TakeStatic(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out);
   bool TakeTemporal(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out);
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows);
   arrow::Result<std::shared_ptr<arrow::Array>> MakeSegmentIds() const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeTimes(const std::shared_ptr<arrow::DataType>& type, std::optional<size_t> other) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeCells(const std::shared_ptr<arrow::DataType>& type, size_t view) const;
 
   const std::shared_ptr<const ScanPlan> plan_;
   const bool needs_all_;  // every column in view
+  Trials* const trials_;
+  WantedEntities wanted_;
   std::unordered_map<const ChunkSchema*, Binding> bindings_;
   std::vector<Segment> segments_;
   int64_t num_rows_ = 0;

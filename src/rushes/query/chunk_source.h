@@ -11,8 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include "arrow/array/array_binary.h"
 #include "arrow/result.h"
 #include "rushes/chunk/chunk.h"
+#include "rushes/chunk/chunk_joiner.h"
 #include "rushes/chunk/dataset_schema.h"
 
 namespace rushes {
@@ -78,6 +80,26 @@ struct FetchedChunk {
   uint32_t request = 0;  // position in the list of chunks that were asked for
 };
 
+// Chunks of neighbouring segments that were read as one: lane by lane, one chunk of each segment.
+struct SegmentBundle {
+  struct Lane {
+    const JoinedRows* rows;
+    std::span<const uint8_t> is_strict;  // per timeline: within each segment the times ascend strictly
+  };
+  size_t num_segments = 0;  // 0: the first one cannot be read so
+  std::vector<Lane> lanes;  // in the order of the first segment's chunks
+  // Where these segments are in the lanes, which may hold more: in temporal ones from `first_row` to the last of `row_ends`, in static
+  // ones, of a row for each segment, from `first_segment` on.
+  int64_t first_row = 0;
+  size_t first_segment = 0;
+  std::vector<int64_t> row_ends;                    // per segment
+  std::shared_ptr<arrow::StringArray> segment_ids;  // of each row of temporal lanes
+  int64_t byte_size = 0;                            // of these segments' part
+  std::shared_ptr<const void> keep_alive;
+
+  int64_t num_rows() const { return row_ends.back() - first_row; }
+};
+
 // A component of a chunk that was found. The name lives as long as the SegmentChunks.
 struct ChunkComponent {
   std::string_view name;
@@ -119,6 +141,12 @@ class ChunkSource {
                                                                std::span<const ComponentList> values) = 0;
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
     return FetchChunks(segment, chunks, {});
+  }
+
+  // Reads `chunks` (per segment positions in its `chunks`) of the segments from the first one on as one, as many as will go together: where
+  // what FetchChunks costs for each counts. Blocking. Of errors there are none but of memory: what cannot be read is not in the bundle.
+  virtual arrow::Result<SegmentBundle> FetchBundle(std::span<const SegmentChunks> segments, std::span<const std::vector<uint32_t>> chunks) {
+    return SegmentBundle{};
   }
 
   // Which chunks of a segment a scan will ask for.

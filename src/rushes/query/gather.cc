@@ -475,7 +475,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<a
     const CellSlice::Piece first = *cells.begin();
     if (first.length == n && first.is_null()) return arrow::MakeArrayOfNull(type, n);
     if (first.length == n && (first.step == 1 || n == 1) && !IsClear(first.first)) {
-      return columns(CellSlot(first.first))->Slice(CellRow(first.first), n);
+      return SliceOf(columns(CellSlot(first.first)), CellRow(first.first), n);
     }
   }
   const auto& item_type = type->field(0)->type();

@@ -20,6 +20,12 @@ using SlotColumn = std::function<const std::shared_ptr<arrow::ListArray>&(uint32
 arrow::Result<std::shared_ptr<arrow::Array>> GatherCells(const std::shared_ptr<arrow::DataType>& type, const CellSlice& cells,
                                                          const SlotColumn& columns);
 
+// Rows of an array: the array itself if they are all of it, since a slice costs some allocations.
+template <typename Array>
+std::shared_ptr<arrow::Array> SliceOf(const std::shared_ptr<Array>& array, int64_t begin, int64_t length) {
+  return length == array->length() ? array : array->Slice(begin, length);
+}
+
 // Bytes the values of a cell take, about; nested values are estimated by the average of their chunk.
 int64_t CellBytes(const arrow::ListArray& column, int64_t row);
 

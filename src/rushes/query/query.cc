@@ -321,15 +321,24 @@ class ScanReader final : public arrow::RecordBatchReader {
           }));
     }
     const bool may_be_aligned = AlignedRows::Serve(*plan_);
-    AlignedRows aligned(plan_);
+    AlignedRows aligned(plan_, &bundle_trials_);
     const auto flush = [&]() -> arrow::Status {
       if (aligned.num_rows() == 0) return arrow::Status::OK();
       ARROW_ASSIGN_OR_RAISE(auto batch, aligned.Finish());
       piece->items.emplace_back().batches.push_back(std::move(batch));
       return arrow::Status::OK();
     };
-    for (SegmentChunks& segment : piece->segments) {
-      if (is_cancelled) break;
+    for (size_t next = 0; next < piece->segments.size() && !is_cancelled;) {
+      if (may_be_aligned) {
+        ARROW_ASSIGN_OR_RAISE(auto bundle, aligned.TakeBundle(std::span(piece->segments).subspan(next)));
+        if (bundle.num_segments > 0) {
+          ARROW_RETURN_NOT_OK(flush());
+          piece->items.emplace_back().batches.push_back(std::move(bundle.batch));
+          next += bundle.num_segments;
+          continue;
+        }
+      }
+      SegmentChunks& segment = piece->segments[next++];
       if (may_be_aligned) {
         ARROW_ASSIGN_OR_RAISE(auto answer, aligned.Add(segment));
         if (answer == AlignedRows::Answer::kFull) {
@@ -375,11 +384,11 @@ class ScanReader final : public arrow::RecordBatchReader {
       for (; !items.empty(); items.pop_front()) {
         Item& item = items.front();
         for (auto& batch : item.batches) {
-          int64_t bytes = 0;
-          if (item.is_measured) {
-            ARROW_ASSIGN_OR_RAISE(bytes, arrow::util::ReferencedBufferSize(*batch));
+          bool stands_alone = batch->num_rows() >= kEnoughRows;
+          if (!stands_alone && item.is_measured) {
+            ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(*batch));
+            stands_alone = bytes > kMaxJoinedBytes;
           }
-          const bool stands_alone = batch->num_rows() >= kEnoughRows || bytes > kMaxJoinedBytes;
           if (rows + batch->num_rows() > max_join || stands_alone) ARROW_RETURN_NOT_OK(flush());
           rows += batch->num_rows();
           group.push_back(std::move(batch));
@@ -407,6 +416,7 @@ class ScanReader final : public arrow::RecordBatchReader {
   size_t next_id_ = 0;
   size_t lookup_size_ = 0;
   int64_t wave_bytes_ = 0;
+  mutable AlignedRows::Trials bundle_trials_;
   std::deque<SegmentChunks> found_;
   std::deque<std::unique_ptr<Wave>> waves_;
   std::deque<std::shared_ptr<arrow::RecordBatch>> ready_;

@@ -15,25 +15,31 @@ bool HoldsNeeded(const ScanPlan& plan, const SegmentChunks& segment, uint32_t ch
   });
 }
 
-arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const SegmentChunks& segment) {
-  enum class Wanted : uint8_t { kUnknown, kNo, kYes };
-  std::vector<Wanted> wanted(segment.entities->size(), Wanted::kUnknown);
-  const auto is_wanted = [&](uint32_t at) {
-    if (wanted[at] == Wanted::kUnknown) {
-      const EntityPath& entity = (*segment.entities)[at];
-      const bool yes = plan.query.contents.Matches(entity) &&
-                       (!plan.entities || std::binary_search(plan.entities->begin(), plan.entities->end(), entity));
-      wanted[at] = yes ? Wanted::kYes : Wanted::kNo;
-    }
-    return wanted[at] == Wanted::kYes;
-  };
+bool WantedEntities::IsWanted(const ScanPlan& plan, const SegmentChunks& segment, uint32_t entity) {
+  if (entities_ != segment.entities) {
+    entities_ = segment.entities;
+    answers_.assign(entities_->size(), Answer::kUnknown);
+  }
+  Answer& answer = answers_[entity];
+  if (answer == Answer::kUnknown) {
+    const EntityPath& path = (*entities_)[entity];
+    const bool yes =
+        plan.query.contents.Matches(path) && (!plan.entities || std::binary_search(plan.entities->begin(), plan.entities->end(), path));
+    answer = yes ? Answer::kYes : Answer::kNo;
+  }
+  return answer == Answer::kYes;
+}
+
+arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const SegmentChunks& segment, WantedEntities* wanted) {
+  WantedEntities own;
+  if (wanted == nullptr) wanted = &own;
   std::vector<uint32_t> chunks;
   chunks.reserve(segment.chunks.size());
   for (uint32_t i = 0; i < segment.chunks.size(); ++i) {
     const ChunkInfo& info = segment.chunks[i];
     if (info.entity >= segment.entities->size()) return arrow::Status::Invalid("segment ", segment.segment_id, ": chunk without an entity");
     if (!info.is_static && !(plan.query.index && info.has_timeline)) continue;
-    if (!is_wanted(info.entity) || (plan.only_needed_make_rows && !HoldsNeeded(plan, segment, i))) continue;
+    if (!wanted->IsWanted(plan, segment, info.entity) || (plan.only_needed_make_rows && !HoldsNeeded(plan, segment, i))) continue;
     chunks.push_back(i);
   }
   return chunks;

@@ -6,6 +6,7 @@
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
 #include "arrow/util/bit_util.h"
+#include "rushes/chunk/repeat_texts.h"
 #include "rushes/query/segment_scan_state.h"
 
 namespace rushes {
@@ -51,7 +52,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int pos
   }
   if (others.empty() && wholes.size() == 1) {
     const auto times = wholes[0].chunk->time_array(wholes[0].timeline);
-    if (times->type()->Equals(*type)) return times->Slice(wholes[0].row, n);
+    if (times->type()->Equals(*type)) return SliceOf(times, wholes[0].row, n);
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
   auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
@@ -156,22 +157,15 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
   const int64_t n = end - begin;
   switch (output.kind) {
     case ScanPlan::OutputKind::kSegmentId: {
-      if (segment_ids_ != nullptr && segment_ids_->length() >= n) return segment_ids_->Slice(0, n);
-      const std::string& id = segment_->segment_id;
-      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((n + 1) * 4));
-      ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> data, arrow::AllocateBuffer(n * static_cast<int64_t>(id.size())));
-      if (n * static_cast<int64_t>(id.size()) > std::numeric_limits<int32_t>::max())
-        return arrow::Status::CapacityError("segment id too long");
-      auto* const to = reinterpret_cast<int32_t*>(offsets->mutable_data());
-      for (int64_t i = 0; i <= n; ++i) to[i] = static_cast<int32_t>(i * static_cast<int64_t>(id.size()));
-      for (int64_t i = 0; i < n; ++i) std::memcpy(data->mutable_data() + to[i], id.data(), id.size());
-      return arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), n, {nullptr, std::move(offsets), std::move(data)}, 0));
+      if (segment_ids_ != nullptr && segment_ids_->length() >= n) return SliceOf(segment_ids_, 0, n);
+      const TextRun run{segment_->segment_id, n};
+      return RepeatTexts({&run, 1});
     }
     case ScanPlan::OutputKind::kIndex: {
       if (window.same != nullptr) {
         const Loaded& loaded = slots_[window.same->slot];
         const auto times = loaded.chunk->time_array(loaded.binding->timeline);
-        if (times->type()->Equals(*output.field->type())) return times->Slice(window.same->begin + begin, n);
+        if (times->type()->Equals(*output.field->type())) return SliceOf(times, window.same->begin + begin, n);
       }
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
       if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);
@@ -189,7 +183,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       const Column& column = columns_[view];
       const auto& type = output.field->type();
       if (column.static_cell != kNullCell) {
-        if (column.static_rows != nullptr && column.static_rows->length() >= n) return column.static_rows->Slice(0, n);
+        if (column.static_rows != nullptr && column.static_rows->length() >= n) return SliceOf(column.static_rows, 0, n);
         CellRuns cells;
         cells.Repeat(column.static_cell, n);
         return GatherCells(type, {cells, 0, n}, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });

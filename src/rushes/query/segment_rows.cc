@@ -21,12 +21,12 @@ constexpr int64_t kMaxWindowCells = int64_t{4} << 20;
 }  // namespace
 
 // The distinct times of the rows that count, after what is out and up to `bound`, ascending; and which of them a chunk's are.
-arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
+arrow::Status SegmentScan::CollectTimes(int64_t bound, GroupTimes* times) {
   // Each chunk is a sorted run. Chunks logged together have equal runs, which are taken once; runs that follow each other are joined;
   // the rest is merged.
   struct TimeRun {
     std::span<const int64_t> times;
-    std::vector<uint32_t> slots;              // of chunks whose rows these are, one by one
+    std::vector<uint32_t> slots;              // of chunks whose rows these are, one by one: one of theirs is `times`
     std::vector<const int64_t*> places = {};  // where else the same times were seen
   };
   std::vector<TimeRun> runs;
@@ -66,6 +66,7 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
       if (is_equal(*it, run.times)) known = &*it;
     }
     if (known != nullptr) {
+      if (known->slots.empty()) known->times = run.times;  // with slots they lie in a chunk
       known->slots.insert(known->slots.end(), run.slots.begin(), run.slots.end());
     } else {
       distinct.push_back(std::move(run));
@@ -85,6 +86,19 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
     if (!placed) chains.push_back({&run});
   }
   group_rows_.reset();
+  if (chains.size() == 1) {
+    int64_t row = 0;
+    bool lie_in_chunks = true;  // in pieces that are windows by themselves
+    for (const TimeRun* run : chains[0]) {
+      for (const uint32_t slot : run->slots) slots_[slot].group_row = row;
+      row += static_cast<int64_t>(run->times.size());
+      lie_in_chunks &= !run->slots.empty() && (run == chains[0].back() || run->times.size() >= static_cast<size_t>(kMinWindowRows));
+    }
+    if (lie_in_chunks) {
+      for (const TimeRun* run : chains[0]) times->Add(run->times);
+      return arrow::Status::OK();
+    }
+  }
   std::vector<TimeVector> joined;
   for (const auto& chain : chains) {
     size_t length = 0;
@@ -93,14 +107,8 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
     times_of_chain.reserve(length);
     for (const TimeRun* run : chain) times_of_chain.insert(times_of_chain.end(), run->times.begin(), run->times.end());
   }
-  if (chains.empty()) return arrow::Status::OK();
-  if (chains.size() == 1) {
-    int64_t row = 0;
-    for (const TimeRun* run : chains[0]) {
-      for (const uint32_t slot : run->slots) slots_[slot].group_row = row;
-      row += static_cast<int64_t>(run->times.size());
-    }
-    *times = std::move(joined[0]);
+  if (joined.size() <= 1) {
+    if (!joined.empty()) times->own() = std::move(joined[0]);
     return arrow::Status::OK();
   }
   ARROW_ASSIGN_OR_RAISE(MergedTimes merged, MergeTimes({joined.begin(), joined.end()}, max_threads_));
@@ -116,7 +124,7 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, TimeVector* times) {
       rows += length;
     }
   }
-  *times = std::move(merged.times);
+  times->own() = std::move(merged.times);
   group_rows_ = std::move(merged.storage);
   return arrow::Status::OK();
 }
@@ -130,12 +138,12 @@ arrow::Status SegmentScan::BeginGroup() {
   if (group_bound_ <= emitted_bound_ && !is_last) return arrow::Status::OK();
   in_group_ = true;
   next_row_ = 0;
-  group_times_.clear();
+  group_times_.Clear();
   rows_are_those_of_chunks_ = false;
   if (plan_->query.using_index_values) {
     const auto begin = samples_.begin() + static_cast<int64_t>(next_sample_);
     const auto end = std::upper_bound(begin, samples_.end(), group_bound_);
-    group_times_.assign(begin, end);
+    group_times_.own().assign(begin, end);
     next_sample_ = static_cast<size_t>(end - samples_.begin());
   } else {
     if (emitted_bound_ < row_start_ - 1) {
@@ -148,8 +156,13 @@ arrow::Status SegmentScan::BeginGroup() {
     rows_are_those_of_chunks_ = row_points_ == nullptr;
     if (row_points_ != nullptr) {
       TimeVector chosen;
-      std::set_intersection(group_times_.begin(), group_times_.end(), row_points_->begin(), row_points_->end(), std::back_inserter(chosen));
-      group_times_ = std::move(chosen);
+      for (size_t row = 0; row < group_times_.size();) {
+        const auto part = group_times_.From(row);
+        std::set_intersection(part.begin(), part.end(), row_points_->begin(), row_points_->end(), std::back_inserter(chosen));
+        row += part.size();
+      }
+      group_times_.Clear();
+      group_times_.own() = std::move(chosen);
     }
   }
   // Without rows there may be values to carry all the same.
@@ -162,7 +175,7 @@ arrow::Status SegmentScan::NextWindow() {
   for (const Column& column : columns_) num_computed += column.has_rows || column.is_needed;
   const int64_t max_rows =
       std::max<int64_t>(1, std::min<int64_t>(plan_->options.max_batch_rows, std::max<int64_t>(1024, kMaxWindowCells / num_computed)));
-  const std::span<const int64_t> times = std::span<const int64_t>(group_times_).subspan(next_row_);
+  const std::span<const int64_t> times = group_times_.From(next_row_);
   int64_t rows = std::min<int64_t>(max_rows, static_cast<int64_t>(times.size()));
   if (rows > kMinWindowRows) {
     // End with the first chunk that ends well inside the window and whose rows are the window's.
@@ -175,9 +188,10 @@ arrow::Status SegmentScan::NextWindow() {
     }
     rows = std::upper_bound(times.begin(), times.begin() + rows, cut) - times.begin();
   }
+  const size_t first_row = next_row_;
   next_row_ += static_cast<size_t>(rows);
   const bool is_final = next_row_ == group_times_.size();
-  return ProcessWindow(times.first(static_cast<size_t>(rows)), is_final ? group_bound_ : times[static_cast<size_t>(rows) - 1]);
+  return ProcessWindow(times.first(static_cast<size_t>(rows)), is_final ? group_bound_ : times[static_cast<size_t>(rows) - 1], first_row);
 }
 
 arrow::Status SegmentScan::EndGroup() {
@@ -193,13 +207,14 @@ arrow::Status SegmentScan::EndGroup() {
   return arrow::Status::OK();
 }
 
-// Looks up the cells of rows with these times; takes in all of the chunks' rows up to `bound`.
-arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t bound) {
+// Looks up the cells of rows with these times, the group's from `first_row` on; takes in all of the chunks' rows up to `bound`.
+arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t bound, size_t first_row) {
   const ScanPlan& plan = *plan_;
   window_ = std::make_unique<Window>();
   window_row_ = 0;
   Window& window = *window_;
   window.times = times;
+  window.first_row = static_cast<int64_t>(first_row);
   window.bound = bound;
   const int64_t n = static_cast<int64_t>(times.size());
   window.parts_of.resize(columns_.size());
@@ -294,7 +309,7 @@ void SegmentScan::PlacePart(const Window& window, Part* part) const {
   const int64_t n = static_cast<int64_t>(times.size());
   const int64_t length = part->length();
   if (n > 0 && HasGroupRows(loaded)) {
-    const int64_t window_begin = times.data() - group_times_.data();
+    const int64_t window_begin = window.first_row;
     const int64_t from_group_begin = part->begin - loaded.group_begin;
     if (loaded.group_row >= 0) {
       part->offset = loaded.group_row + from_group_begin - window_begin;

@@ -1,6 +1,8 @@
 // The scan of one segment: chunks in, aligned rows out.
 #pragma once
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,6 +47,33 @@ class SegmentScan {
   struct Window;
   struct PendingFetch;
 
+  // The times of rows: a list of its own, or those of chunks that follow each other, as they lie there.
+  class GroupTimes {
+   public:
+    void Clear() { *this = {}; }
+    TimeVector& own() { return own_; }
+    // Of at least one row, after those added before.
+    void Add(std::span<const int64_t> times) { parts_.push_back({size(), times}); }
+    size_t size() const { return parts_.empty() ? own_.size() : parts_.back().begin + parts_.back().times.size(); }
+    bool empty() const { return size() == 0; }
+    // From a row on; where they lie in parts, to the end of its part.
+    std::span<const int64_t> From(size_t row) const {
+      if (parts_.empty()) return std::span(own_).subspan(row);
+      const auto after =
+          std::upper_bound(parts_.begin(), parts_.end(), row, [](size_t value, const PartOfTimes& part) { return value < part.begin; });
+      const PartOfTimes& part = *std::prev(after);
+      return part.times.subspan(row - part.begin);
+    }
+
+   private:
+    struct PartOfTimes {
+      size_t begin;
+      std::span<const int64_t> times;
+    };
+    TimeVector own_;
+    std::vector<PartOfTimes> parts_;
+  };
+
   arrow::Status Open();
   arrow::Result<bool> OpenStatic(std::vector<uint32_t> chunks);
   void KeepWhereNotNull();
@@ -58,11 +87,11 @@ class SegmentScan {
   arrow::Result<const Binding*> Bind(const ChunkPtr& chunk);
   arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
-  arrow::Status CollectTimes(int64_t bound, TimeVector* times);
+  arrow::Status CollectTimes(int64_t bound, GroupTimes* times);
   arrow::Status BeginGroup();
   arrow::Status NextWindow();
   arrow::Status EndGroup();
-  arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound);
+  arrow::Status ProcessWindow(std::span<const int64_t> times, int64_t bound, size_t first_row = 0);
   bool HasGroupRows(const Loaded& loaded) const;
   void PlacePart(const Window& window, Part* part) const;
   void ComputeColumn(int position, Window* window) const;
@@ -114,7 +143,7 @@ class SegmentScan {
 
   // The rows of the chunks loaded so far, cut into windows; the window at work, of which batches are made as they are asked for.
   bool in_group_ = false;
-  TimeVector group_times_;
+  GroupTimes group_times_;
   bool rows_are_those_of_chunks_ = false;      // Loaded::group_row and group_rows hold
   std::shared_ptr<arrow::Buffer> group_rows_;  // what the latter point into
   int64_t group_bound_ = 0;

@@ -121,6 +121,7 @@ struct SegmentScan::Column {
 // Rows of consecutive index values, while their cells are looked up.
 struct SegmentScan::Window {
   std::span<const int64_t> times;
+  int64_t first_row = 0;  // in the group
   int64_t bound;
   std::vector<Part> parts;
   std::vector<std::vector<int>> parts_of;                // per column in view: positions in `parts`

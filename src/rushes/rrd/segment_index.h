@@ -60,7 +60,9 @@ class SegmentIndex {
   };
 
   size_t num_chunks() const { return ids_.size(); }
-  const std::vector<EntityPath>& entities() const { return entities_; }
+  // Sorted. One list for all stores with the same entities, as long as one of them lives.
+  const std::vector<EntityPath>& entities() const { return *entities_; }
+  const std::shared_ptr<const std::vector<EntityPath>>& shared_entities() const { return entities_; }
   const std::vector<Timeline>& timelines() const { return timelines_; }  // sorted by name
   const std::vector<ComponentDescriptor>& components() const { return components_; }
 
@@ -109,8 +111,7 @@ class SegmentIndex {
   static constexpr uint8_t kStatic = 1;
   static constexpr uint8_t kShadowed = 2;
 
-  std::vector<EntityPath> entities_;
-  std::unordered_map<EntityPath, uint32_t> entity_index_;
+  std::shared_ptr<const std::vector<EntityPath>> entities_ = std::make_shared<const std::vector<EntityPath>>();
   std::vector<Timeline> timelines_;
   std::vector<ComponentDescriptor> components_;
 

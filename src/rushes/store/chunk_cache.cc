@@ -1,8 +1,13 @@
 #include "rushes/store/chunk_cache.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "rushes/store/store_bundle.h"
+
 namespace rushes {
+
+int64_t ChunkCache::Item::byte_size() const { return bundle != nullptr ? bundle->byte_size : data->byte_size(); }
 
 std::string ChunkCache::PartName(const ComponentList& values) {
   if (values == nullptr) return "";
@@ -52,11 +57,69 @@ void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& val
   Store& store = stores_[owner];
   Item** const place = Place(&store, chunk, part, /*add=*/true);
   if (*place != nullptr) return;
-  items_.push_front({owner, chunk, std::move(part), std::move(data)});
+  items_.push_front({owner, chunk, std::move(part), std::move(data), nullptr});
   *place = &items_.front();
   ++store.num_items;
   size_bytes_ += size;
   Evict(&evicted);
+}
+
+BundlePart ChunkCache::FindLocked(uint64_t owner, std::span<const uint32_t> chunks) {
+  BundlePart best;
+  const auto store = stores_.find(owner);
+  if (store == stores_.end()) return best;
+  for (const auto& [item, member] : store->second.bundles) {
+    const size_t left = item->bundle->members.size() - member;
+    if (left <= best.num_members || !std::ranges::equal(item->bundle->ChunksOf(member), chunks)) continue;
+    best = {item->bundle, member, left};
+    item->was_used = true;
+  }
+  return best;
+}
+
+BundlePart ChunkCache::FindBundle(uint64_t owner, std::span<const uint32_t> chunks) {
+  MutexLock lock(mutex_);
+  return FindLocked(owner, chunks);
+}
+
+void ChunkCache::InsertBundle(std::shared_ptr<const StoreBundle> bundle) {
+  if (bundle->byte_size > budget_bytes_ / 4) return;
+  std::list<Item> evicted;  // freed after the lock
+  MutexLock lock(mutex_);
+  // Somebody else may have been faster.
+  if (FindLocked(bundle->members[0].owner, bundle->ChunksOf(0)).num_members >= bundle->members.size()) return;
+  items_.emplace_front();
+  Item& item = items_.front();
+  item.bundle = std::move(bundle);
+  for (uint32_t member = 0; member < item.bundle->members.size(); ++member) {
+    Store& store = stores_[item.bundle->members[member].owner];
+    store.bundles.emplace_back(&item, member);
+    ++store.num_items;
+  }
+  size_bytes_ += item.byte_size();
+  Evict(&evicted);
+}
+
+// Takes the item out of its stores.
+void ChunkCache::Forget(const Item& item) {
+  const auto leave = [&](auto store) RUSHES_REQUIRES(mutex_) {
+    if (--store->second.num_items == 0) stores_.erase(store);
+  };
+  if (item.bundle != nullptr) {
+    for (const StoreBundle::Member& member : item.bundle->members) {
+      const auto store = stores_.find(member.owner);
+      std::erase_if(store->second.bundles, [&](const auto& known) { return known.first == &item; });
+      leave(store);
+    }
+    return;
+  }
+  const auto store = stores_.find(item.owner);
+  if (item.part.empty()) {
+    *Place(&store->second, item.chunk, "", /*add=*/false) = nullptr;
+  } else {
+    store->second.parts.erase({item.chunk, item.part});
+  }
+  leave(store);
 }
 
 // Used ones get another round.
@@ -68,14 +131,8 @@ void ChunkCache::Evict(std::list<Item>* evicted) {
       items_.splice(items_.begin(), items_, last);
       continue;
     }
-    size_bytes_ -= last->data->byte_size();
-    const auto store = stores_.find(last->owner);
-    if (last->part.empty()) {
-      *Place(&store->second, last->chunk, "", /*add=*/false) = nullptr;
-    } else {
-      store->second.parts.erase({last->chunk, last->part});
-    }
-    if (--store->second.num_items == 0) stores_.erase(store);
+    size_bytes_ -= last->byte_size();
+    Forget(*last);
     evicted->splice(evicted->begin(), items_, last);
   }
 }

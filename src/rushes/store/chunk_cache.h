@@ -16,6 +16,9 @@
 
 namespace rushes {
 
+struct StoreBundle;
+struct BundlePart;
+
 // What was not used since it was last considered goes first. Thread safe. Chunks handed out stay valid after they left the cache.
 class ChunkCache {
  public:
@@ -31,28 +34,37 @@ class ChunkCache {
       RUSHES_EXCLUDES(mutex_);
   // `values`: the components whose values `data` has; null: all. A chunk larger than a quarter of the budget is not kept.
   void Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
+  // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
+  BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);
+  void InsertBundle(std::shared_ptr<const StoreBundle> bundle) RUSHES_EXCLUDES(mutex_);
   int64_t size_bytes() const RUSHES_EXCLUDES(mutex_);
   // For the times of chunks that are to be inserted.
   TimesPool& times() { return times_; }
   int64_t budget_bytes() const { return budget_bytes_; }
 
  private:
+  // A chunk, a part of one, a group, or a bundle.
   struct Item {
-    uint64_t owner;
-    uint32_t chunk;
+    uint64_t owner = 0;
+    uint32_t chunk = 0;
     std::string part;  // names of its components; empty: all
     ChunkPtr data;
+    std::shared_ptr<const StoreBundle> bundle;  // then there is nothing of the above
     bool was_used = false;
+    int64_t byte_size() const;
   };
   // The items of one store. A hit touches little memory: scans of many small segments consist of hits.
   struct Store {
     std::vector<Item*> chunks, groups;  // whole ones, by number
     std::map<std::pair<uint32_t, std::string>, Item*> parts;
+    std::vector<std::pair<Item*, uint32_t>> bundles;  // and which member of it the store is
     size_t num_items = 0;
   };
   static std::string PartName(const ComponentList& values);
   static Item** Place(Store* store, uint32_t chunk, const std::string& part, bool add);
+  BundlePart FindLocked(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_REQUIRES(mutex_);
   void Evict(std::list<Item>* evicted) RUSHES_REQUIRES(mutex_);
+  void Forget(const Item& item) RUSHES_REQUIRES(mutex_);
 
   const int64_t budget_bytes_;
   TimesPool times_;

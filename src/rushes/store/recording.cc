@@ -700,6 +700,17 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
   return out;
 }
 
+arrow::Result<bool> RecordingStore::JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const {
+  ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
+  bool fit = true;
+  ARROW_RETURN_NOT_OK(ForEachMessage(
+      *source_, PlacesOf(*index_, chunks), [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+        if (!fit) return arrow::Status::OK();
+        return AddMessage(index_->id(chunks[request]), std::string_view(*bytes), &joiners[request]).Value(&fit);
+      }));
+  return fit;
+}
+
 arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<const uint32_t> chunks) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());

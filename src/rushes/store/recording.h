@@ -13,6 +13,7 @@
 #include "arrow/result.h"
 #include "arrow/type.h"
 #include "rushes/chunk/chunk.h"
+#include "rushes/chunk/chunk_joiner.h"
 #include "rushes/chunk/dataset_schema.h"
 #include "rushes/rrd/byte_source.h"
 #include "rushes/rrd/manifest.h"
@@ -62,6 +63,10 @@ class RecordingStore {
   // Decoded groups, in the order of `groups`: each one chunk with the id of its first member; or, where they do not fit together, the
   // members, and the group is dissolved. Errors as above.
   arrow::Result<std::vector<std::vector<ChunkPtr>>> ReadGroups(std::span<const uint32_t> groups, ChunkCache* cache = nullptr) const;
+  // Adds each chunk to the joiner at its position. False: one did not fit, or was not as the index says; then some may have been added.
+  arrow::Result<bool> JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const;
+  // Tells this store's items in a ChunkCache from those of others: a number that is never reused.
+  uint64_t cache_owner() const { return cache_owner_; }
   // Undecoded messages, in the order of `chunks`. Takes as much memory as the messages, plus at most 64 KiB between any two.
   arrow::Result<std::vector<ChunkMessage>> ReadMessages(std::span<const uint32_t> chunks) const;
 

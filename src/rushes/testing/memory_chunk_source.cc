@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "arrow/array/concatenate.h"
+#include "rushes/chunk/repeat_texts.h"
+
 namespace rushes {
 namespace {
 
@@ -48,6 +51,20 @@ bool MayHoldLatest(const std::vector<ChunkPtr>& chunks, const Chunk& chunk, int 
     if (!beaten) return true;
   }
   return false;
+}
+
+bool HaveOneSchema(const ChunkSchema& a, const ChunkSchema& b) {
+  if (a.entity() != b.entity() || a.timelines() != b.timelines() || a.columns().size() != b.columns().size()) return false;
+  for (size_t i = 0; i < a.columns().size(); ++i) {
+    const ChunkColumn &x = a.columns()[i], &y = b.columns()[i];
+    if (x.descriptor.component != y.descriptor.component || !x.type->Equals(*y.type)) return false;
+  }
+  return true;
+}
+
+bool AscendStrictly(const Chunk& chunk, int timeline) {
+  const int64_t* const times = chunk.times(timeline);
+  return std::adjacent_find(times, times + chunk.num_rows(), std::greater_equal<>()) == times + chunk.num_rows();
 }
 
 }  // namespace
@@ -230,6 +247,79 @@ arrow::Status MemoryChunkSource::FetchAhead(std::span<SegmentChunks> segments, c
     ++num_ahead_;
   }
   return arrow::Status::OK();
+}
+
+arrow::Result<SegmentBundle> MemoryChunkSource::FetchBundle(std::span<const SegmentChunks> segments,
+                                                            std::span<const std::vector<uint32_t>> chunks) {
+  SegmentBundle out;
+  if (answers_ != Answers::kExact) return out;
+  const auto chunk_of = [&](size_t segment, size_t lane) {
+    return segments_.at(segments[segment].segment_id).chunks[segments[segment].chunks[chunks[segment][lane]].locator];
+  };
+  const size_t num_lanes = chunks[0].size();
+  std::vector<int64_t> num_rows;  // per segment
+  for (size_t i = 0; i < segments.size() && chunks[i].size() == num_lanes; ++i) {
+    int64_t rows = -1;
+    bool fits = true;
+    for (size_t lane = 0; lane < num_lanes; ++lane) {
+      const ChunkPtr chunk = chunk_of(i, lane);
+      fits &= HaveOneSchema(chunk->schema(), chunk_of(0, lane)->schema());
+      if (chunk->is_static()) {
+        fits &= chunk->num_rows() == 1;
+      } else {
+        fits &= rows < 0 || rows == chunk->num_rows();
+        rows = chunk->num_rows();
+      }
+    }
+    if (!fits || rows <= 0) break;
+    num_rows.push_back(rows);
+  }
+  if (num_rows.empty()) return out;
+
+  struct Bundle {
+    std::vector<JoinedRows> lanes;
+    std::vector<std::vector<uint8_t>> is_strict;
+  };
+  const auto bundle = std::make_shared<Bundle>();
+  out.num_segments = num_rows.size();
+  out.first_row = num_rows[0];
+  out.first_segment = 1;
+  std::vector<TextRun> ids = {{"nobody", num_rows[0]}};
+  for (size_t i = 0; i < num_rows.size(); ++i) {
+    out.row_ends.push_back((i == 0 ? out.first_row : out.row_ends.back()) + num_rows[i]);
+    ids.push_back({segments[i].segment_id, num_rows[i]});
+  }
+  ARROW_ASSIGN_OR_RAISE(out.segment_ids, RepeatTexts(ids));
+  for (size_t lane = 0; lane < num_lanes; ++lane) {
+    std::vector<ChunkPtr> members = {chunk_of(0, lane)};
+    for (size_t i = 0; i < num_rows.size(); ++i) members.push_back(chunk_of(i, lane));
+    JoinedRows rows;
+    rows.schema = members[0]->schema_ptr();
+    for (const ChunkPtr& member : members) rows.num_rows += member->num_rows();
+    std::vector<uint8_t> is_strict;
+    for (int t = 0; t < static_cast<int>(rows.schema->timelines().size()); ++t) {
+      std::string times;
+      bool all_strict = true;
+      for (const ChunkPtr& member : members) {
+        times.append(reinterpret_cast<const char*>(member->times(t)), static_cast<size_t>(member->num_rows()) * sizeof(int64_t));
+        all_strict &= AscendStrictly(*member, t);
+      }
+      rows.times.push_back(arrow::Buffer::FromString(std::move(times)));
+      is_strict.push_back(all_strict);
+    }
+    for (int c = 0; c < static_cast<int>(rows.schema->columns().size()); ++c) {
+      arrow::ArrayVector parts;
+      for (const ChunkPtr& member : members) parts.push_back(member->column(c));
+      ARROW_ASSIGN_OR_RAISE(auto column, arrow::Concatenate(parts));
+      rows.columns.push_back(std::static_pointer_cast<arrow::ListArray>(column));
+    }
+    bundle->lanes.push_back(std::move(rows));
+    bundle->is_strict.push_back(std::move(is_strict));
+  }
+  for (size_t lane = 0; lane < num_lanes; ++lane) out.lanes.push_back({&bundle->lanes[lane], bundle->is_strict[lane]});
+  out.keep_alive = bundle;
+  num_bundled_ += static_cast<int64_t>(out.num_segments);
+  return out;
 }
 
 }  // namespace rushes

@@ -45,8 +45,12 @@ class MemoryChunkSource : public ChunkSource {
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
                                                        std::span<const ComponentList> values) override;
   arrow::Status FetchAhead(std::span<SegmentChunks> segments, const ChunksWanted& wanted) override;
+  // Only of a source that answers exactly. The lanes begin with rows that are nobody's.
+  arrow::Result<SegmentBundle> FetchBundle(std::span<const SegmentChunks> segments, std::span<const std::vector<uint32_t>> chunks) override;
   // Segments that FetchAhead brought.
   int64_t num_ahead() const { return num_ahead_; }
+  // Segments in bundles.
+  int64_t num_bundled() const { return num_bundled_; }
 
  private:
   struct Segment {
@@ -60,6 +64,7 @@ class MemoryChunkSource : public ChunkSource {
   std::shared_ptr<const DatasetSchema> schema_;
   Answers answers_ = Answers::kExact;
   std::atomic<int64_t> num_ahead_ = 0;
+  std::atomic<int64_t> num_bundled_ = 0;
 };
 
 }  // namespace rushes

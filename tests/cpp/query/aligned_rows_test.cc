@@ -58,7 +58,8 @@ TEST(AlignedRows, TakeWhatIsAligned) {
   const auto plan =
       ScanPlan::Make(source, query, schema, MakeQuerySchema(*schema, query).ValueOrDie(), std::nullopt, std::nullopt, options).ValueOrDie();
   ASSERT_TRUE(AlignedRows::Serve(*plan));
-  AlignedRows rows(plan);
+  AlignedRows::Trials trials;
+  AlignedRows rows(plan, &trials);
   ChunkSelection selection;
   selection.timeline = "frame";
   int64_t taken = 0;
@@ -85,7 +86,8 @@ TEST(AlignedRows, FillBatches) {
   options.max_batch_rows = 7;
   const auto plan =
       ScanPlan::Make(source, query, schema, MakeQuerySchema(*schema, query).ValueOrDie(), std::nullopt, std::nullopt, options).ValueOrDie();
-  AlignedRows rows(plan);
+  AlignedRows::Trials trials;
+  AlignedRows rows(plan, &trials);
   ChunkSelection selection;
   selection.timeline = "frame";
   selection.segments = {"s"};
@@ -116,7 +118,8 @@ TEST(AlignedRows, LeaveLargeChunksToBeReadInPart) {
       if (projects) columns = {"/a:x"};
       const auto plan =
           ScanPlan::Make(source, query, schema, MakeQuerySchema(*schema, query).ValueOrDie(), columns, std::nullopt, options).ValueOrDie();
-      EXPECT_EQ(AlignedRows(plan).Add(found[0]).ValueOrDie(),
+      AlignedRows::Trials trials;
+      EXPECT_EQ(AlignedRows(plan, &trials).Add(found[0]).ValueOrDie(),
                 projects && is_large ? AlignedRows::Answer::kNotAligned : AlignedRows::Answer::kTaken);
     }
   }

@@ -174,7 +174,7 @@ TEST(Random, ShortSegmentsAgreeWithNaiveQuery) {
   const int64_t count = FromEnvironment("RUSHES_RANDOM_STORES", 20000) / 5;
   const int64_t first = FromEnvironment("RUSHES_RANDOM_SEED", 1);
   PrintSeeds(first, count);
-  int64_t served = 0, skipped = 0, ahead = 0;
+  int64_t served = 0, skipped = 0, ahead = 0, bundled = 0;
   for (int64_t seed = first; seed < first + count; ++seed) {
     std::mt19937 random(static_cast<uint32_t>(seed));
     const std::vector<MemorySegment> segments = AlignedSegments(random);
@@ -200,10 +200,12 @@ TEST(Random, ShortSegmentsAgreeWithNaiveQuery) {
     const std::string difference = Compare(request, segments, *source);
     ASSERT_EQ(difference, "") << "seed " << seed << ": " << request.ToString();
     ahead += (*source)->num_ahead();
+    bundled += (*source)->num_bundled();
   }
   EXPECT_LT(skipped, count / 10);
   EXPECT_GT(served, count / 2);
   EXPECT_GT(ahead, count / 10) << "segments are fetched together over a network";
+  EXPECT_GT(bundled, count / 10) << "segments are read as one";
 }
 
 TEST(Random, EngineAgreesWithNaiveQuery) {

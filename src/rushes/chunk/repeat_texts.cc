@@ -1,0 +1,52 @@
+#include "rushes/chunk/repeat_texts.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "arrow/buffer.h"
+
+namespace rushes {
+namespace {
+
+// Fills `size` bytes, a multiple of the text's, by copies of what is there already.
+void Repeat(std::string_view text, uint8_t* to, int64_t size) {
+  constexpr int64_t kMaxCopy = 8 << 10;  // stays in the nearest cache
+  if (size == 0) return;
+  std::memcpy(to, text.data(), text.size());
+  for (int64_t done = static_cast<int64_t>(text.size()), block = done; done < size;) {
+    const int64_t count = std::min(block, size - done);
+    std::memcpy(to + done, to, static_cast<size_t>(count));
+    done += count;
+    if (block < kMaxCopy) block = done;
+  }
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<arrow::StringArray>> RepeatTexts(std::span<const TextRun> runs) {
+  int64_t rows = 0, bytes = 0;
+  for (const TextRun& run : runs) {
+    const auto length = static_cast<int64_t>(run.text.size());
+    if (length > 0 && run.num_rows > (std::numeric_limits<int32_t>::max() - bytes) / length) {
+      return arrow::Status::CapacityError("a text of ", length, " bytes for ", run.num_rows, " rows is too much for one batch");
+    }
+    rows += run.num_rows;
+    bytes += run.num_rows * length;
+  }
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((rows + 1) * 4));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> text, arrow::AllocateBuffer(bytes));
+  auto* offset = reinterpret_cast<int32_t*>(offsets->mutable_data());
+  uint8_t* to = text->mutable_data();
+  int32_t end = 0;
+  *offset++ = 0;
+  for (const TextRun& run : runs) {
+    const auto length = static_cast<int32_t>(run.text.size());
+    Repeat(run.text, to, run.num_rows * length);
+    to += run.num_rows * length;
+    for (int64_t i = 0; i < run.num_rows; ++i) *offset++ = end += length;
+  }
+  return std::make_shared<arrow::StringArray>(rows, std::move(offsets), std::move(text));
+}
+
+}  // namespace rushes
