@@ -6,6 +6,7 @@
 #include <string>
 
 #include "rushes/api/connection.h"
+#include "rushes/api/kept_batches.h"
 #include "rushes/catalog/catalog.h"
 #include "rushes/store/chunk_cache.h"
 
@@ -17,6 +18,7 @@ struct EmbeddedCatalog {
 
   const std::shared_ptr<Catalog> catalog;
   ChunkCache cache;
+  KeptBatches kept_batches;
   std::string url;  // constant after start
   std::atomic<bool> is_closed = false;
 

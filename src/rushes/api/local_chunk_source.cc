@@ -64,10 +64,7 @@ class LocalChunkSource final : public ChunkSource {
 
   arrow::Result<std::vector<std::string>> ListSegments() override {
     ARROW_ASSIGN_OR_RAISE(const auto content, Content());
-    std::vector<std::string> ids;
-    ids.reserve(content->segments().size());
-    for (const auto& [id, segment] : content->segments()) ids.push_back(id);
-    return ids;
+    return content->segment_ids();
   }
 
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override {
@@ -221,6 +218,24 @@ class LocalChunkSource final : public ChunkSource {
     out.byte_size = bundle.byte_size * static_cast<int64_t>(part.num_members) / static_cast<int64_t>(bundle.members.size());
     out.keep_alive = part.bundle;
     return out;
+  }
+
+  void Keep(const ScanKind& kind, std::span<const SegmentChunks> segments, const SegmentBundle& bundle,
+            std::shared_ptr<const KeptBatch> batch) override {
+    const auto content = Content();
+    const auto& store_bundle = *static_cast<const StoreBundle*>(bundle.keep_alive.get());
+    if (!content.ok() || !shared_->cache.MayKeep(store_bundle.byte_size)) return;
+    // They may have been found in an earlier content.
+    for (const SegmentChunks& segment : segments) {
+      if ((*content)->FindSegment(segment.segment_id) != segment.state.get()) return;
+    }
+    shared_->kept_batches.Add(dataset_, *content, kind, batch);
+    store_bundle.Attach(std::move(batch));
+  }
+
+  std::shared_ptr<const KeptBatch> Recall(const ScanKind& kind, std::span<const std::string> ids) override {
+    const auto content = Content();
+    return content.ok() ? shared_->kept_batches.Find(dataset_, *content, kind, ids) : nullptr;
   }
 
  private:

@@ -48,7 +48,10 @@ DatasetContent::DatasetContent(Segments segments, std::shared_ptr<const DatasetS
     : segments_(std::move(segments)),
       schema_(std::move(schema)),
       segment_table_(arrow::Status::UnknownError("not made")),
-      manifest_(arrow::Status::UnknownError("not made")) {}
+      manifest_(arrow::Status::UnknownError("not made")) {
+  segment_ids_.reserve(segments_.size());
+  for (const auto& [id, segment] : segments_) segment_ids_.push_back(id);
+}
 
 arrow::Result<std::shared_ptr<const DatasetContent>> DatasetContent::Make(Segments segments) {
   auto schema = std::make_shared<DatasetSchema>();

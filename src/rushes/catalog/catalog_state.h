@@ -75,6 +75,7 @@ class DatasetContent {
 
   const Segments& segments() const { return segments_; }  // in byte order of the ids
   const Segment* FindSegment(std::string_view id) const;
+  const std::vector<std::string>& segment_ids() const { return segment_ids_; }  // the same
   // The union over all layers. Never null.
   const std::shared_ptr<const DatasetSchema>& schema() const { return schema_; }
 
@@ -85,6 +86,7 @@ class DatasetContent {
 
  private:
   Segments segments_;
+  std::vector<std::string> segment_ids_;
   std::shared_ptr<const DatasetSchema> schema_;
   mutable std::once_flag segment_table_once_;
   mutable arrow::Result<std::shared_ptr<arrow::RecordBatch>> segment_table_;

@@ -85,6 +85,18 @@ bool ContentFilter::Matches(const EntityPath& path) const {
   return false;
 }
 
+std::string ContentFilter::ToString() const {
+  std::string words;
+  for (const Rule& rule : rules_) words.append(rule.include ? "+ " : "- ").append(rule.text).append("\n");
+  return words;
+}
+
+std::string ContentView::ToString() const {
+  std::string words;
+  for (const ContentFilter& filter : filters_) words.append(filter.ToString()).append("and\n");
+  return words;
+}
+
 bool ContentView::Matches(const EntityPath& path) const {
   if (filters_.empty()) return !path.IsProperty();
   return std::all_of(filters_.begin(), filters_.end(), [&](const ContentFilter& f) { return f.Matches(path); });

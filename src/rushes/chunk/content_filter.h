@@ -22,6 +22,8 @@ class ContentFilter {
   explicit ContentFilter(const std::vector<std::string>& expressions);
 
   bool Matches(const EntityPath& path) const;
+  // Its rules in words; equal words select the same entities.
+  std::string ToString() const;
 
  private:
   struct Rule {
@@ -40,6 +42,7 @@ class ContentView {
   explicit ContentView(std::vector<ContentFilter> filters) : filters_(std::move(filters)) {}
   void Add(ContentFilter filter) { filters_.push_back(std::move(filter)); }
   bool Matches(const EntityPath& path) const;
+  std::string ToString() const;
 
  private:
   std::vector<ContentFilter> filters_;

@@ -1,5 +1,6 @@
 #include "rushes/chunk/tuid.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <random>
@@ -25,25 +26,32 @@ Tuid Tuid::New() {
   return Tuid{time, counter.fetch_add(1, std::memory_order_relaxed) & 0x7FFFFFFFFFFFFFFFull};
 }
 
+namespace {
+
+// The value of each hex digit; 0xFF: it is none.
+constexpr std::array<uint8_t, 256> kDigits = [] {
+  std::array<uint8_t, 256> digits{};
+  digits.fill(0xFF);
+  for (uint8_t i = 0; i < 10; ++i) digits['0' + i] = i;
+  for (uint8_t i = 0; i < 6; ++i) digits['a' + i] = digits['A' + i] = static_cast<uint8_t>(10 + i);
+  return digits;
+}();
+
+}  // namespace
+
 arrow::Result<Tuid> Tuid::FromHex(std::string_view hex) {
   if (hex.size() != 32) {
     return arrow::Status::Invalid("an id has 32 hex digits, not ", hex.size(), " characters: \"", hex.substr(0, 64), "\"");
   }
+  // No branch depends on a digit: they are as good as random, and an id is read for every chunk.
   uint64_t words[2] = {0, 0};
+  uint8_t all = 0;
   for (size_t i = 0; i < 32; ++i) {
-    const char c = hex[i];
-    uint64_t digit;
-    if (c >= '0' && c <= '9') {
-      digit = static_cast<uint64_t>(c - '0');
-    } else if (c >= 'a' && c <= 'f') {
-      digit = static_cast<uint64_t>(c - 'a' + 10);
-    } else if (c >= 'A' && c <= 'F') {
-      digit = static_cast<uint64_t>(c - 'A' + 10);
-    } else {
-      return arrow::Status::Invalid("an id has 32 hex digits: \"", hex, "\"");
-    }
-    words[i / 16] = (words[i / 16] << 4) | digit;
+    const uint8_t digit = kDigits[static_cast<uint8_t>(hex[i])];
+    all |= digit;
+    words[i / 16] = (words[i / 16] << 4) | (digit & 15);
   }
+  if (all > 15) return arrow::Status::Invalid("an id has 32 hex digits: \"", hex, "\"");
   return Tuid{words[0], words[1]};
 }
 

@@ -23,8 +23,8 @@ bool HaveEqualTimes(const Chunk& a, int a_timeline, const Chunk& b, int b_timeli
 
 }  // namespace
 
-AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials)
-    : plan_(std::move(plan)), needs_all_(plan_->needs_all_values()), trials_(trials) {}
+AlignedRows::AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials, const ScanKind* kind)
+    : plan_(std::move(plan)), needs_all_(plan_->needs_all_values()), trials_(trials), kind_(kind) {}
 
 bool AlignedRows::Serve(const ScanPlan& plan) {
   const Query& query = plan.query;
@@ -55,6 +55,21 @@ const AlignedRows::Binding& AlignedRows::Bind(const std::shared_ptr<const ChunkS
     binding.is_plain &= schema.columns()[c].type->Equals(*plan.view[static_cast<size_t>(view->second)].column.type, true);
   }
   return binding;
+}
+
+ScanKind AlignedRows::KindOf(const ScanPlan& plan) {
+  const Query& query = plan.query;
+  std::string words;
+  const auto add = [&](const std::string& word) { words.append(std::to_string(word.size())).append(" ").append(word).append("\n"); };
+  add(query.index.value_or(""));
+  add(query.contents.ToString());
+  for (const int64_t value : {int64_t{query.include_semantically_empty_columns}, int64_t{query.include_tombstone_columns},
+                              int64_t{query.fill_latest_at}, int64_t{query.fill_respects_clears}, query.fill_max_age.value_or(-1),
+                              int64_t{query.view_decides_rows}, plan.options.max_batch_rows, plan.options.min_partial_bytes}) {
+    add(std::to_string(value));
+  }
+  for (const ScanPlan::Output& output : plan.outputs) add(output.field->name());
+  return {std::move(words), plan.dataset_schema};
 }
 
 // Per column, the value of the greatest row id.
@@ -142,7 +157,7 @@ arrow::Result<bool> AlignedRows::Examine(const SegmentChunks& segment, Shape* sh
 arrow::Result<AlignedRows::Bundle> AlignedRows::TakeBundle(std::span<const SegmentChunks> segments) {
   const ScanPlan& plan = *plan_;
   Bundle out;
-  if (segments.size() < 2 || !plan.reads_ahead() || !trials_->may_try()) return out;
+  if (!plan.reads_ahead() || !trials_->may_try()) return out;
   std::vector<std::vector<uint32_t>> chunks;
   std::shared_ptr<const DatasetSchema> schema;
   std::shared_ptr<const std::vector<uint8_t>> shows;
@@ -161,23 +176,37 @@ arrow::Result<AlignedRows::Bundle> AlignedRows::TakeBundle(std::span<const Segme
     }
     chunks.push_back(std::move(shape.chunks));
   }
-  if (chunks.size() < 2) return out;
+  if (chunks.empty()) return out;
   ARROW_ASSIGN_OR_RAISE(const auto bundle, plan.source->FetchBundle(segments.first(chunks.size()), chunks));
+  bool is_all_slices = false;
   if (bundle.num_segments > 0) {
-    ARROW_ASSIGN_OR_RAISE(out.batch, MakeBatch(bundle, *shows));
+    ARROW_ASSIGN_OR_RAISE(out.batch, MakeBatch(bundle, *shows, &is_all_slices));
   }
   trials_->Count(out.batch != nullptr);
   if (out.batch == nullptr) return out;
   out.num_segments = bundle.num_segments;
+  const auto chunks_fetched = static_cast<int64_t>(bundle.num_segments * bundle.lanes.size());
   if (ScanStatistics* const statistics = plan.options.statistics.get()) {
-    statistics->chunks_fetched += static_cast<int64_t>(bundle.num_segments * bundle.lanes.size());
+    statistics->chunks_fetched += chunks_fetched;
     statistics->bytes_fetched += bundle.byte_size;
+  }
+  if (kind_ != nullptr && is_all_slices) {
+    auto kept = std::make_shared<KeptBatch>();
+    for (const SegmentChunks& segment : segments.first(out.num_segments)) {
+      kept->ids.push_back(segment.segment_id);
+      for (const ChunkInfo& chunk : segment.chunks) kept->chunks_found += chunk.num_chunks;
+    }
+    kept->batch = out.batch;
+    kept->chunks_fetched = chunks_fetched;
+    kept->bytes_fetched = bundle.byte_size;
+    plan.source->Keep(*kind_, segments.first(out.num_segments), bundle, std::move(kept));
   }
   return out;
 }
 
 // Null: the rows are not plain to see.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> AlignedRows::MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows) {
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> AlignedRows::MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows,
+                                                                          bool* is_all_slices) {
   const ScanPlan& plan = *plan_;
   const int64_t first = bundle.first_row, rows = bundle.num_rows();
   struct Source {
@@ -246,6 +275,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> AlignedRows::MakeBatch(const 
     }
   }
   if (static_bytes > kMaxBundleBytes) return nullptr;
+  *is_all_slices = true;
   arrow::ArrayVector arrays;
   for (const ScanPlan::Output& output : plan.outputs) {
     const auto& type = output.field->type();
@@ -261,10 +291,12 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> AlignedRows::MakeBatch(const 
       }
       case ScanPlan::OutputKind::kOtherIndex: {
         ARROW_ASSIGN_OR_RAISE(array, make_times(type, other_indexes[position]));
+        *is_all_slices &= other_indexes[position].lane != nullptr;
         break;
       }
       case ScanPlan::OutputKind::kComponent: {
         ARROW_ASSIGN_OR_RAISE(array, make_cells(type, columns[position]));
+        *is_all_slices &= columns[position].lane != nullptr && !columns[position].lane->schema->is_static();
         break;
       }
       case ScanPlan::OutputKind::kOriginTime:

@@ -37,7 +37,8 @@ class AlignedRows {
     static constexpr int kMost = 4;
     std::atomic<int> credit_ = 2;
   };
-  AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials);
+  // `kind`: that of the plan, whose bundles are kept; null: none are.
+  AlignedRows(std::shared_ptr<const ScanPlan> plan, Trials* trials, const ScanKind* kind = nullptr);
 
   // Whether a scan asks for nothing that only a SegmentScan does: filters, chosen index values, origin times, row ids.
   static bool Serve(const ScanPlan& plan);
@@ -46,6 +47,9 @@ class AlignedRows {
   static constexpr int64_t kMaxBytes = int64_t{1} << 20;
   // Of a bundle: what its chunks take before they are decoded.
   static constexpr int64_t kMaxBundleBytes = int64_t{2} << 20;
+
+  // Of a plan that is served: equal kinds take the same bundles and make the same batches.
+  static ScanKind KindOf(const ScanPlan& plan);
 
   // Segments whose chunks the source reads as one (ChunkSource::FetchBundle), made into a batch of slices.
   struct Bundle {
@@ -110,7 +114,8 @@ class AlignedRows {
   const Binding& Bind(const std::shared_ptr<const ChunkSchema>& schema);
   bool TakeStatic(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out);
   bool TakeTemporal(const ChunkPtr& chunk, const std::vector<uint8_t>& shows, Segment* out);
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows);
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(const SegmentBundle& bundle, const std::vector<uint8_t>& shows,
+                                                               bool* is_all_slices);
   arrow::Result<std::shared_ptr<arrow::Array>> MakeSegmentIds() const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeTimes(const std::shared_ptr<arrow::DataType>& type, std::optional<size_t> other) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeCells(const std::shared_ptr<arrow::DataType>& type, size_t view) const;
@@ -118,6 +123,7 @@ class AlignedRows {
   const std::shared_ptr<const ScanPlan> plan_;
   const bool needs_all_;  // every column in view
   Trials* const trials_;
+  const ScanKind* const kind_;
   WantedEntities wanted_;
   std::unordered_map<const ChunkSchema*, Binding> bindings_;
   std::vector<Segment> segments_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "arrow/array/array_binary.h"
+#include "arrow/record_batch.h"
 #include "arrow/result.h"
 #include "rushes/chunk/chunk.h"
 #include "rushes/chunk/chunk_joiner.h"
@@ -100,6 +101,23 @@ struct SegmentBundle {
   int64_t num_rows() const { return row_ends.back() - first_row; }
 };
 
+// What decides which rows a scan makes of segments. Scans of one kind make the same rows of the same segments.
+struct ScanKind {
+  std::string words;
+  std::shared_ptr<const DatasetSchema> schema;
+  friend bool operator==(const ScanKind&, const ScanKind&) = default;
+};
+
+// A batch that a scan made of a bundle, of slices.
+struct KeptBatch {
+  std::vector<std::string> ids;  // of the segments whose rows these are
+  std::shared_ptr<arrow::RecordBatch> batch;
+  // What ScanStatistics count.
+  int64_t chunks_found = 0;
+  int64_t chunks_fetched = 0;
+  int64_t bytes_fetched = 0;
+};
+
 // A component of a chunk that was found. The name lives as long as the SegmentChunks.
 struct ChunkComponent {
   std::string_view name;
@@ -148,6 +166,13 @@ class ChunkSource {
   virtual arrow::Result<SegmentBundle> FetchBundle(std::span<const SegmentChunks> segments, std::span<const std::vector<uint32_t>> chunks) {
     return SegmentBundle{};
   }
+
+  // Scans of one kind need to put a bundle together once. A source that keeps bundles may keep what was made of one, as long as it keeps the
+  // bundle and the segments are the same; `segments` are those of the batch.
+  virtual void Keep(const ScanKind& kind, std::span<const SegmentChunks> segments, const SegmentBundle& bundle,
+                    std::shared_ptr<const KeptBatch> batch) {}
+  // What was kept of the segments that `ids` begins with; null: nothing. Cheap.
+  virtual std::shared_ptr<const KeptBatch> Recall(const ScanKind& kind, std::span<const std::string> ids) { return nullptr; }
 
   // Which chunks of a segment a scan will ask for.
   using ChunksWanted = std::function<arrow::Result<std::vector<uint32_t>>(const SegmentChunks&)>;

@@ -143,11 +143,11 @@ class ScanReader final : public arrow::RecordBatchReader {
     std::vector<SegmentChunks> segments;
     std::deque<Item> items;
   };
-  // Either several pieces, run by the shared threads, or one large segment that is streamed.
+  // Either several pieces, run by the shared threads, or what earlier scans have left, or one large segment that is streamed.
   struct Wave {
     std::deque<Piece> pieces;
     std::atomic<bool> is_cancelled = false;
-    std::unique_ptr<WorkSet> work;
+    std::unique_ptr<WorkSet> work;  // null: nothing is to be done
     std::unique_ptr<SegmentScan> stream;
     size_t next_piece = 0;
   };
@@ -156,6 +156,8 @@ class ScanReader final : public arrow::RecordBatchReader {
     if (!is_open_) {
       is_open_ = true;
       if (!plan_->is_empty) ARROW_RETURN_NOT_OK(ListSegments());
+      recalls_ = AlignedRows::Serve(*plan_) && plan_->reads_ahead();
+      if (recalls_) kind_ = AlignedRows::KindOf(*plan_);
     }
     while (true) {
       if (!ready_.empty()) {
@@ -176,7 +178,7 @@ class ScanReader final : public arrow::RecordBatchReader {
         waves_.pop_front();
         continue;
       }
-      ARROW_RETURN_NOT_OK(wave.work->Wait());
+      if (wave.work != nullptr) ARROW_RETURN_NOT_OK(wave.work->Wait());
       ARROW_RETURN_NOT_OK(Take(&wave));
       if (wave.next_piece == wave.pieces.size() && ready_.empty()) waves_.pop_front();
     }
@@ -211,7 +213,11 @@ class ScanReader final : public arrow::RecordBatchReader {
     while (found_.empty()) {
       if (next_id_ >= ids_.size()) return false;
       lookup_size_ = lookup_size_ == 0 ? kFirstLookup : std::min(lookup_size_ * 4, kMaxLookup);
-      const size_t end = std::min(ids_.size(), next_id_ + lookup_size_);
+      size_t end = std::min(ids_.size(), next_id_ + lookup_size_);
+      // Where something was recalled there will be more.
+      for (size_t at = next_id_ + 1; has_recalled_ && at < end; ++at) {
+        if (Recall(at) != nullptr) end = at;
+      }
       const std::vector<std::string> ids(ids_.begin() + static_cast<int64_t>(next_id_), ids_.begin() + static_cast<int64_t>(end));
       next_id_ = end;
       const Query& query = plan_->query;
@@ -260,6 +266,31 @@ class ScanReader final : public arrow::RecordBatchReader {
     return true;
   }
 
+  std::shared_ptr<const KeptBatch> Recall(size_t first_id) const { return plan_->source->Recall(kind_, std::span(ids_).subspan(first_id)); }
+
+  // What earlier scans have left of the next segments, if anything.
+  std::unique_ptr<Wave> RecallWave() {
+    auto wave = std::make_unique<Wave>();
+    Piece& piece = wave->pieces.emplace_back();
+    int64_t bytes = 0;
+    while (bytes < kMaxWaveBytes && next_id_ < ids_.size()) {
+      const auto kept = Recall(next_id_);
+      if (kept == nullptr) break;
+      next_id_ += kept->ids.size();
+      bytes += kept->bytes_fetched;
+      if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
+        statistics->segments += static_cast<int64_t>(kept->ids.size());
+        statistics->chunks_found += kept->chunks_found;
+        statistics->chunks_fetched += kept->chunks_fetched;
+        statistics->bytes_fetched += kept->bytes_fetched;
+      }
+      piece.items.emplace_back().batches.push_back(kept->batch);
+    }
+    if (piece.items.empty()) return nullptr;
+    has_recalled_ = true;
+    return wave;
+  }
+
   static int64_t BytesOf(const SegmentChunks& segment) {
     int64_t bytes = 0;
     for (const ChunkInfo& chunk : segment.chunks) bytes += chunk.byte_size;
@@ -267,6 +298,12 @@ class ScanReader final : public arrow::RecordBatchReader {
   }
 
   arrow::Result<bool> StartWave() {
+    if (recalls_ && found_.empty()) {
+      if (auto wave = RecallWave()) {
+        waves_.push_back(std::move(wave));
+        return true;
+      }
+    }
     ARROW_ASSIGN_OR_RAISE(const bool any, Lookup());
     if (!any) return false;
     auto wave = std::make_unique<Wave>();
@@ -284,7 +321,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     int64_t bytes = 0;
     while (segments.size() < kMaxWaveSegments) {
       if (found_.empty()) {
-        if (!plan_->reads_ahead()) break;
+        if (!plan_->reads_ahead() || (has_recalled_ && next_id_ < ids_.size() && Recall(next_id_) != nullptr)) break;
         ARROW_ASSIGN_OR_RAISE(const bool more, Lookup());
         if (!more) break;
       }
@@ -321,7 +358,7 @@ class ScanReader final : public arrow::RecordBatchReader {
           }));
     }
     const bool may_be_aligned = AlignedRows::Serve(*plan_);
-    AlignedRows aligned(plan_, &bundle_trials_);
+    AlignedRows aligned(plan_, &bundle_trials_, recalls_ ? &kind_ : nullptr);
     const auto flush = [&]() -> arrow::Status {
       if (aligned.num_rows() == 0) return arrow::Status::OK();
       ARROW_ASSIGN_OR_RAISE(auto batch, aligned.Finish());
@@ -413,6 +450,9 @@ class ScanReader final : public arrow::RecordBatchReader {
   bool is_open_ = false;
   int64_t rows_left_ = plan_->options.limit;  // negative: any number
   std::vector<std::string> ids_;              // segments to scan
+  bool recalls_ = false;                      // batches of earlier scans will do
+  ScanKind kind_;                             // then
+  bool has_recalled_ = false;
   size_t next_id_ = 0;
   size_t lookup_size_ = 0;
   int64_t wave_bytes_ = 0;

@@ -129,6 +129,17 @@ arrow::Status SegmentScan::CollectTimes(int64_t bound, GroupTimes* times) {
   return arrow::Status::OK();
 }
 
+void SegmentScan::OrderActive() {
+  first_active_ = 0;
+  earliest_.resize(active_.size());
+  int64_t earliest = std::numeric_limits<int64_t>::max();
+  for (size_t i = active_.size(); i-- > 0;) {
+    const Loaded& loaded = slots_[active_[i]];
+    if (loaded.next < loaded.length) earliest = std::min(earliest, loaded.times[loaded.next]);
+    earliest_[i] = earliest;
+  }
+}
+
 // The rows that the chunks loaded so far complete.
 arrow::Status SegmentScan::BeginGroup() {
   // Everything before the first time of the next chunk is final.
@@ -138,6 +149,7 @@ arrow::Status SegmentScan::BeginGroup() {
   if (group_bound_ <= emitted_bound_ && !is_last) return arrow::Status::OK();
   in_group_ = true;
   next_row_ = 0;
+  OrderActive();
   group_times_.Clear();
   rows_are_those_of_chunks_ = false;
   if (plan_->query.using_index_values) {
@@ -181,9 +193,10 @@ arrow::Status SegmentScan::NextWindow() {
     // End with the first chunk that ends well inside the window and whose rows are the window's.
     const int64_t earliest = times[static_cast<size_t>(kMinWindowRows) - 1];
     int64_t cut = times[static_cast<size_t>(rows) - 1];
-    for (const uint32_t slot : active_) {
-      if (!rows_are_those_of_chunks_ || slots_[slot].group_row < 0) continue;
-      const int64_t last = slots_[slot].times[slots_[slot].length - 1];
+    for (size_t i = first_active_; rows_are_those_of_chunks_ && i < active_.size() && earliest_[i] <= cut; ++i) {
+      const Loaded& loaded = slots_[active_[i]];
+      if (loaded.group_row < 0) continue;
+      const int64_t last = loaded.times[loaded.length - 1];
       if (last >= earliest && last < cut) cut = last;
     }
     rows = std::upper_bound(times.begin(), times.begin() + rows, cut) - times.begin();
@@ -228,7 +241,9 @@ arrow::Status SegmentScan::ProcessWindow(std::span<const int64_t> times, int64_t
     return column.has_rows && column.static_cell == kNullCell && (needs_all || column.is_needed);
   };
 
-  for (const uint32_t slot : active_) {
+  while (first_active_ < active_.size() && slots_[active_[first_active_]].next >= slots_[active_[first_active_]].length) ++first_active_;
+  for (size_t i = first_active_; i < active_.size() && earliest_[i] <= bound; ++i) {
+    const uint32_t slot = active_[i];
     Loaded& loaded = slots_[slot];
     Part part{slot, loaded.next, Gallop(loaded.times, loaded.next, loaded.length, bound)};
     while (part.end < loaded.length && loaded.times[part.end] <= bound) ++part.end;

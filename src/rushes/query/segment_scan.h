@@ -88,6 +88,7 @@ class SegmentScan {
   arrow::Status FindStaticCells(const PendingFetch& fetch, const std::vector<FetchedChunk>& chunks);
   bool IsLogged(uint32_t chunk, std::string_view component) const;
   arrow::Status CollectTimes(int64_t bound, GroupTimes* times);
+  void OrderActive();
   arrow::Status BeginGroup();
   arrow::Status NextWindow();
   arrow::Status EndGroup();
@@ -122,6 +123,10 @@ class SegmentScan {
   std::unordered_map<const ChunkSchema*, std::unique_ptr<Binding>> bindings_;
   std::vector<Loaded> slots_;      // every chunk loaded so far; those let go are empty
   std::vector<uint32_t> active_;   // slots that have rows to come
+  // Of `active_`, in the group at work: those before `first_active_` have none any more; `earliest_[i]` is the least time of any row to
+  // come of the i-th and those after it, as it was when the group began. So a window looks at few of them.
+  size_t first_active_ = 0;
+  std::vector<int64_t> earliest_;
   std::vector<uint32_t> held_;     // slots with a chunk, the active ones among them
   std::vector<uint32_t> pending_;  // positions of temporal chunks to load, by first time
   size_t next_pending_ = 0;

@@ -50,7 +50,7 @@ void ChunkCache::Find(uint64_t owner, std::span<const uint32_t> chunks, std::spa
 
 void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) {
   const int64_t size = data->byte_size();
-  if (size > budget_bytes_ / 4) return;
+  if (!MayKeep(size)) return;
   std::list<Item> evicted;  // freed after the lock
   std::string part = PartName(values);
   MutexLock lock(mutex_);
@@ -83,7 +83,7 @@ BundlePart ChunkCache::FindBundle(uint64_t owner, std::span<const uint32_t> chun
 }
 
 void ChunkCache::InsertBundle(std::shared_ptr<const StoreBundle> bundle) {
-  if (bundle->byte_size > budget_bytes_ / 4) return;
+  if (!MayKeep(bundle->byte_size)) return;
   std::list<Item> evicted;  // freed after the lock
   MutexLock lock(mutex_);
   // Somebody else may have been faster.

@@ -32,7 +32,9 @@ class ChunkCache {
   // there. `values`, one per chunk or empty: the components that will do, null: all; a chunk that is there whole does for any.
   void Find(uint64_t owner, std::span<const uint32_t> chunks, std::span<const ComponentList> values, std::vector<ChunkPtr>* out)
       RUSHES_EXCLUDES(mutex_);
-  // `values`: the components whose values `data` has; null: all. A chunk larger than a quarter of the budget is not kept.
+  // Whether something of that size is kept: no more than a quarter of the budget.
+  bool MayKeep(int64_t byte_size) const { return byte_size <= budget_bytes_ / 4; }
+  // `values`: the components whose values `data` has; null: all.
   void Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
   // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
   BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);

@@ -49,14 +49,18 @@ class FileSource : public ByteSource {
       if (error == ENOENT) return arrow::Status::IOError("the recording ", name(), " is not there any more");
       return arrow::Status::IOError("cannot open ", name(), ": ", std::strerror(error));
     }
-    ARROW_RETURN_NOT_OK(CheckUnchanged(file.get()));
     std::vector<std::shared_ptr<arrow::Buffer>> buffers;
+    buffers.reserve(ranges.size());
     for (const ByteRange& range : ranges) {
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer, arrow::AllocateBuffer(range.size));
       for (int64_t done = 0; done < range.size;) {
         const ssize_t n = ::pread(file.get(), buffer->mutable_data() + done, static_cast<size_t>(range.size - done), range.offset + done);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return arrow::Status::IOError("cannot read ", name(), " at byte ", range.offset + done, ": ", std::strerror(errno));
+        if (n < 0) {
+          const int error = errno;
+          ARROW_RETURN_NOT_OK(CheckUnchanged(file.get()));
+          return arrow::Status::IOError("cannot read ", name(), " at byte ", range.offset + done, ": ", std::strerror(error));
+        }
         if (n == 0) {
           ARROW_RETURN_NOT_OK(CheckUnchanged(file.get()));
           return arrow::Status::IOError("the recording ", name(), " ends at byte ", range.offset + done, " where ", size(),
@@ -66,7 +70,7 @@ class FileSource : public ByteSource {
       }
       buffers.push_back(std::move(buffer));
     }
-    // Bytes read while someone writes belong to no version.
+    // It has the stamp it had when it was opened: nobody wrote before these bytes were read, nor meanwhile.
     ARROW_RETURN_NOT_OK(CheckUnchanged(file.get()));
     return buffers;
   }

@@ -461,7 +461,8 @@ struct Run {
 std::vector<Run> PlanRuns(std::span<const ByteRange> ranges) {
   std::vector<size_t> order(ranges.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; });
+  const auto is_before = [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; };
+  if (!std::is_sorted(order.begin(), order.end(), is_before)) std::sort(order.begin(), order.end(), is_before);
   std::vector<Run> runs;
   for (const size_t request : order) {
     const ByteRange& range = ranges[request];
@@ -541,7 +542,7 @@ arrow::Status CheckPositions(const SegmentIndex& index, std::span<const uint32_t
   return arrow::Status::OK();
 }
 
-// Calls `take(request, buffer)` for each range, reading a few runs at a time.
+// Calls `take(request, bytes, buffer)` for each range, reading a few runs at a time; the bytes lie in the buffer.
 template <typename Take>
 arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange> messages, Take take) {
   const std::vector<Run> runs = PlanRuns(messages);
@@ -558,8 +559,9 @@ arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange
       auto& buffer = buffers[run - first];
       for (const size_t request : runs[run].requests) {
         const ByteRange& message = messages[request];
-        const auto slice = arrow::SliceBuffer(buffer, message.offset - runs[run].range.offset, message.size);
-        if (const auto status = take(request, slice); !status.ok()) {
+        const auto bytes = std::string_view(*buffer).substr(static_cast<size_t>(message.offset - runs[run].range.offset),
+                                                            static_cast<size_t>(message.size));
+        if (const auto status = take(request, bytes, buffer); !status.ok()) {
           return InFile(source, static_cast<uint64_t>(message.offset), status);
         }
       }
@@ -610,9 +612,9 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
 
   std::vector<ByteRange> ranges;
   for (const size_t at : parts) ranges.push_back(StartOf(*index_, chunks[at], *values[at]));
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
     const size_t at = parts[request];
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(std::string_view(*bytes), *values[at], HeadBytes(*index_, chunks[at])));
+    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(bytes, *values[at], HeadBytes(*index_, chunks[at])));
     if (chunk == nullptr) {
       whole.push_back(at);
       return arrow::Status::OK();
@@ -627,11 +629,11 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
   std::vector<uint32_t> positions;
   for (const size_t at : whole) positions.push_back(chunks[at]);
   ranges = PlacesOf(*index_, positions);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
     const size_t at = whole[request];
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(std::string_view(*bytes), chunks[at]));
+    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(bytes, chunks[at]));
     if (chunk == nullptr) {
-      ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(std::string_view(*bytes)));
+      ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(bytes));
       ARROW_RETURN_NOT_OK(check(at, *chunk));
     }
     if (cache != nullptr) {
@@ -673,10 +675,10 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
     joiners[i].emplace(rows);
   }
   const std::vector<ByteRange> ranges = PlacesOf(*index_, members);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
     std::optional<ChunkJoiner>& joiner = joiners[group_of[request]];
     if (!joiner) return arrow::Status::OK();
-    ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(members[request]), std::string_view(*bytes), &*joiner));
+    ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(members[request]), bytes, &*joiner));
     if (!fits) joiner.reset();
     return arrow::Status::OK();
   }));
@@ -704,9 +706,9 @@ arrow::Result<bool> RecordingStore::JoinChunks(std::span<const uint32_t> chunks,
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   bool fit = true;
   ARROW_RETURN_NOT_OK(ForEachMessage(
-      *source_, PlacesOf(*index_, chunks), [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
+      *source_, PlacesOf(*index_, chunks), [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
         if (!fit) return arrow::Status::OK();
-        return AddMessage(index_->id(chunks[request]), std::string_view(*bytes), &joiners[request]).Value(&fit);
+        return AddMessage(index_->id(chunks[request]), bytes, &joiners[request]).Value(&fit);
       }));
   return fit;
 }
@@ -715,8 +717,8 @@ arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());
   const std::vector<ByteRange> ranges = PlacesOf(*index_, chunks);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, const std::shared_ptr<arrow::Buffer>& bytes) -> arrow::Status {
-    const std::string_view view(*bytes);
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view view, const std::shared_ptr<arrow::Buffer>& buffer) -> arrow::Status {
+    const auto bytes = arrow::SliceBuffer(buffer, view.data() - reinterpret_cast<const char*>(buffer->data()), static_cast<int64_t>(view.size()));
     ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
     ChunkMessage& result = out[request];
     result.pieces.reserve(3);

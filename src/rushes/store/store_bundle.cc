@@ -120,6 +120,12 @@ arrow::Result<StoreBundlePtr> MakeBundle(std::span<const StoreRequest> requests)
 
 }  // namespace
 
+void StoreBundle::Attach(std::shared_ptr<const void> made) const {
+  MutexLock lock(mutex);
+  if (attached.size() >= kMaxAttached) attached.erase(attached.begin());
+  attached.push_back(std::move(made));
+}
+
 arrow::Result<BundlePart> ReadBundle(std::span<const StoreRequest> requests, ChunkCache* cache) {
   if (requests.empty() || requests[0].chunks.empty()) return BundlePart{};
   BundlePart part;

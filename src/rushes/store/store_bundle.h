@@ -9,12 +9,13 @@
 #include "arrow/array/array_binary.h"
 #include "arrow/result.h"
 #include "rushes/chunk/chunk_joiner.h"
+#include "rushes/chunk/mutex.h"
 #include "rushes/store/recording.h"
 
 namespace rushes {
 
 // Chunks of several stores, joined across them: lane by lane, one chunk of each store. What thousands of short recordings cost is a file,
-// some chunks and their arrays for each; as bundles they are kept as few long columns, which a scan only has to cut. Immutable.
+// some chunks and their arrays for each; as bundles they are kept as few long columns, which a scan only has to cut. Immutable but for what is attached; thread safe.
 struct StoreBundle {
   struct Member {
     uint64_t owner = 0;   // RecordingStore::cache_owner
@@ -31,8 +32,15 @@ struct StoreBundle {
   std::shared_ptr<arrow::StringArray> recording_ids;  // of each row
   int64_t byte_size = 0;
 
+  // Keeps something that was made of the lanes, without memory worth counting, as long as the bundle is; the oldest of several goes.
+  void Attach(std::shared_ptr<const void> made) const RUSHES_EXCLUDES(mutex);
+
   std::span<const uint32_t> ChunksOf(size_t member) const { return std::span(chunks).subspan(member * lanes.size(), lanes.size()); }
   int64_t row_begin(size_t member) const { return member == 0 ? 0 : members[member - 1].row_end; }
+
+  static constexpr size_t kMaxAttached = 8;
+  mutable Mutex mutex;
+  mutable std::vector<std::shared_ptr<const void>> attached RUSHES_GUARDED_BY(mutex);
 };
 using StoreBundlePtr = std::shared_ptr<const StoreBundle>;
 

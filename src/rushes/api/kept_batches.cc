@@ -1,0 +1,47 @@
+#include "rushes/api/kept_batches.h"
+
+#include <algorithm>
+
+namespace rushes {
+
+KeptBatches::Kind* KeptBatches::FindKind(Dataset* dataset, const ScanKind& kind) {
+  const auto it = std::find_if(dataset->kinds.begin(), dataset->kinds.end(), [&](const Kind& known) { return known.kind == kind; });
+  if (it == dataset->kinds.end()) return nullptr;
+  dataset->kinds.splice(dataset->kinds.begin(), dataset->kinds, it);
+  return &dataset->kinds.front();
+}
+
+std::shared_ptr<const KeptBatch> KeptBatches::Find(EntryId dataset, const std::shared_ptr<const DatasetContent>& content,
+                                                   const ScanKind& kind, std::span<const std::string> ids) {
+  if (ids.empty()) return nullptr;
+  std::shared_ptr<const KeptBatch> batch;
+  {
+    MutexLock lock(mutex_);
+    const auto known = datasets_.find(dataset);
+    if (known == datasets_.end() || known->second.content.lock() != content) return nullptr;
+    const Kind* const own = FindKind(&known->second, kind);
+    if (own == nullptr) return nullptr;
+    const auto it = own->by_first_id.find(ids[0]);
+    if (it == own->by_first_id.end()) return nullptr;
+    batch = it->second.lock();
+  }
+  const bool is_it = batch != nullptr && batch->ids.size() <= ids.size() && std::ranges::equal(batch->ids, ids.first(batch->ids.size()));
+  return is_it ? batch : nullptr;
+}
+
+void KeptBatches::Add(EntryId dataset, const std::shared_ptr<const DatasetContent>& content, const ScanKind& kind,
+                      const std::shared_ptr<const KeptBatch>& batch) {
+  MutexLock lock(mutex_);
+  std::erase_if(datasets_, [](const auto& known) { return known.second.content.expired(); });
+  Dataset& own = datasets_[dataset];
+  if (own.content.lock() != content) own = {content, {}};
+  Kind* known = FindKind(&own, kind);
+  if (known == nullptr) {
+    if (own.kinds.size() >= kMaxKinds) own.kinds.pop_back();
+    own.kinds.push_front({kind, {}});
+    known = &own.kinds.front();
+  }
+  known->by_first_id[batch->ids[0]] = batch;
+}
+
+}  // namespace rushes
