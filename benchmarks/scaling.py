@@ -4,7 +4,7 @@
 
 Each point is a process of its own that opens the recordings in this process's catalog and reads them whole with
 `scan().to_table()`: with decoded chunks kept from the scan before, and with nothing kept. What is printed is
-nanoseconds per cell (rows times columns of the table, the segment id left out; times the threads, on the axis of threads) and
+nanoseconds per cell (rows times columns of the table, the segment id left out; of CPU time, on the axis of threads) and
 the step from one point to the next, which should stay within 1.5. Recordings are written once into build/bench-data/scaling.
 
 --write puts the tables and curves into docs/performance.md and docs/scaling, with the table of the last `make bench`.
@@ -152,7 +152,7 @@ def axes(quick: bool) -> list[Axis]:
         Axis(
             "threads",
             "threads",
-            f"1 segment, {rows(400_000):,} rows, 10 columns; nanoseconds of all threads together",
+            f"1 segment, {rows(400_000):,} rows, 10 columns; nanoseconds of CPU time, of all threads together",
             [
                 (n, Shape(rows=rows(400_000), threads=n))
                 for n in sorted({1, 2, cores, *(2**i for i in range(1, 8) if 2**i < cores)})
@@ -199,15 +199,18 @@ def measure_child(folder: str, fill: bool, quick: bool, threads: int) -> None:
             table = read()
             result["rows"], result["columns"] = table.num_rows, table.num_columns
             seconds: list[float] = []
+            cpu_seconds: list[float] = []
             while len(seconds) < 5 or sum(seconds) < MEASURE_S:
                 table = None
-                started = time.perf_counter()
+                cpu_started, started = time.process_time(), time.perf_counter()
                 table = read()
                 seconds.append(time.perf_counter() - started)
+                cpu_seconds.append(time.process_time() - cpu_started)
                 if quick:
                     break
             table = None
             result[kind] = seconds
+            result[f"{kind} cpu"] = cpu_seconds
     finish_child(result)
 
 
@@ -220,10 +223,10 @@ class Point:
     x: int
     cells: int
     seconds: dict[str, float]  # by kind
-    threads: int
+    cost: dict[str, float]  # the same, or seconds of CPU time
 
     def ns_per_cell(self, kind: str) -> float:
-        return self.seconds[kind] * 1e9 / self.cells * self.threads
+        return self.cost[kind] * 1e9 / self.cells
 
 
 def measure(axis: Axis, quick: bool) -> list[Point]:
@@ -241,12 +244,9 @@ def measure(axis: Axis, quick: bool) -> list[Point]:
         result = call_child(command, 1800, environment)
         # The fastest: whatever else the machine does only takes away.
         seconds = {kind: min(result[kind]) for kind in KINDS}
-        point = Point(
-            x,
-            result["rows"] * (result["columns"] - 1),
-            seconds,
-            max(1, shape.threads),
-        )
+        cpu = {kind: min(result[f"{kind} cpu"]) for kind in KINDS}
+        cells = result["rows"] * (result["columns"] - 1)
+        point = Point(x, cells, seconds, cpu if shape.threads else seconds)
         points.append(point)
         shown = ", ".join(
             f"{kind} {milliseconds(seconds[kind])} = {point.ns_per_cell(kind):.2f} ns a cell"
@@ -362,7 +362,7 @@ def main() -> None:
         json.dumps(
             {
                 axis.name: [
-                    {"x": p.x, "cells": p.cells, "threads": p.threads, **p.seconds} for p in points
+                    {"x": p.x, "cells": p.cells, **p.seconds} for p in points
                 ]
                 for axis, points in measured
             },

@@ -66,6 +66,15 @@ std::invoke_result_t<Call> CallBlocking(Call call) {
   return std::move(*state->result);
 }
 
+// The same for a call that never waits long: on this thread, since it takes longer to wake another one.
+template <typename Call>
+std::invoke_result_t<Call> CallHere(const Call& call) {
+  CheckProcess();
+  MarkUsed();
+  nanobind::gil_scoped_release released;
+  return call();
+}
+
 // Keeps an object of this process; see the head of this file.
 template <typename T>
 class Owned {

@@ -113,8 +113,8 @@ void BindDataset(nb::module_& module) {
               for (const auto& [segment, values] : *using_index_values) (*query.using_index_values)[segment] = ToInt64s(values);
             }
             auto source = self.source.get();
-            return QueryObject{Owned<const PreparedQuery>(
-                Check(CallBlocking([source, query = std::move(query)] { return PreparedQuery::Make(source, query); })))};
+            const auto make = [source, query = std::move(query)] { return PreparedQuery::Make(source, query); };
+            return QueryObject{Owned<const PreparedQuery>(Check(source->is_local() ? CallHere(make) : CallBlocking(make)))};
           },
           nb::arg("index").none(), nb::arg("contents"), nb::arg("segments").none(), nb::arg("include_semantically_empty_columns"),
           nb::arg("include_tombstone_columns"), nb::arg("fill_latest_at"), nb::arg("using_index_values").none(),

@@ -57,6 +57,8 @@ class LocalChunkSource final : public ChunkSource {
   LocalChunkSource(std::shared_ptr<EmbeddedCatalog> catalog, std::shared_ptr<void> keep_alive, EntryId dataset)
       : shared_(std::move(catalog)), keep_alive_(std::move(keep_alive)), dataset_(dataset) {}
 
+  bool is_local() const override { return true; }
+
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override {
     ARROW_ASSIGN_OR_RAISE(const auto content, Content());
     return content->schema();
@@ -142,44 +144,13 @@ class LocalChunkSource final : public ChunkSource {
 
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks,
                                                        std::span<const ComponentList> values) override {
-    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
-    const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
-    // Per layer, almost always one: its chunks and groups, and whose requests they are.
-    struct Wanted {
-      std::vector<uint32_t> chunks, chunk_requests, groups, group_requests;
-      std::vector<ComponentList> values;
-    };
-    std::vector<Wanted> wanted(layers.size());
-    for (uint32_t i = 0; i < chunks.size(); ++i) {
-      const Place place(segment.chunks[chunks[i]].locator);
-      Wanted& layer = wanted[place.layer];
-      (place.is_group ? layer.groups : layer.chunks).push_back(place.position);
-      (place.is_group ? layer.group_requests : layer.chunk_requests).push_back(i);
-      if (!values.empty() && !place.is_group) layer.values.push_back(values[i]);
-    }
-    std::vector<FetchedChunk> out;
-    out.reserve(chunks.size());
-    for (size_t l = 0; l < layers.size(); ++l) {
-      const RecordingStore& store = *layers[l]->store;
-      const auto in_layer = [&](const arrow::Status& status) {
-        return status.WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name, "\": ", status.message());
-      };
-      if (!wanted[l].chunks.empty()) {
-        auto read = store.ReadChunks(wanted[l].chunks, wanted[l].values, &shared_->cache);
-        if (!read.ok()) return in_layer(read.status());
-        for (size_t i = 0; i < read->size(); ++i) out.push_back({std::move((*read)[i]), wanted[l].chunk_requests[i]});
-      }
-      if (!wanted[l].groups.empty()) {
-        auto read = store.ReadGroups(wanted[l].groups, &shared_->cache);
-        if (!read.ok()) return in_layer(read.status());
-        for (size_t i = 0; i < read->size(); ++i) {
-          for (ChunkPtr& chunk : (*read)[i]) out.push_back({std::move(chunk), wanted[l].group_requests[i]});
-        }
-      }
-    }
-    const auto is_before = [](const FetchedChunk& a, const FetchedChunk& b) { return a.request < b.request; };
-    if (!std::is_sorted(out.begin(), out.end(), is_before)) std::stable_sort(out.begin(), out.end(), is_before);
-    return out;
+    return Fetch(segment, chunks, values, /*only_kept=*/false);
+  }
+
+  std::optional<std::vector<FetchedChunk>> FindKept(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                    std::span<const ComponentList> values) override {
+    auto found = Fetch(segment, chunks, values, /*only_kept=*/true);
+    return found.ok() ? std::optional(std::move(*found)) : std::nullopt;
   }
 
   arrow::Result<SegmentBundle> FetchBundle(std::span<const SegmentChunks> segments,
@@ -239,6 +210,50 @@ class LocalChunkSource final : public ChunkSource {
   }
 
  private:
+  // `only_kept`: KeyError if not all is in the cache.
+  arrow::Result<std::vector<FetchedChunk>> Fetch(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                 std::span<const ComponentList> values, bool only_kept) {
+    ARROW_RETURN_NOT_OK(shared_->CheckOpen());
+    const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
+    // Per layer, almost always one: its chunks and groups, and whose requests they are.
+    struct Wanted {
+      std::vector<uint32_t> chunks, chunk_requests, groups, group_requests;
+      std::vector<ComponentList> values;
+    };
+    std::vector<Wanted> wanted(layers.size());
+    for (uint32_t i = 0; i < chunks.size(); ++i) {
+      const Place place(segment.chunks[chunks[i]].locator);
+      Wanted& layer = wanted[place.layer];
+      (place.is_group ? layer.groups : layer.chunks).push_back(place.position);
+      (place.is_group ? layer.group_requests : layer.chunk_requests).push_back(i);
+      if (!values.empty() && !place.is_group) layer.values.push_back(values[i]);
+    }
+    std::vector<FetchedChunk> out;
+    out.reserve(chunks.size());
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const RecordingStore& store = *layers[l]->store;
+      const auto in_layer = [&](const arrow::Status& status) {
+        return status.WithMessage("segment \"", segment.segment_id, "\", layer \"", layers[l]->name, "\": ", status.message());
+      };
+      if (!wanted[l].chunks.empty()) {
+        auto read = only_kept ? store.FindChunks(wanted[l].chunks, wanted[l].values, &shared_->cache)
+                              : store.ReadChunks(wanted[l].chunks, wanted[l].values, &shared_->cache);
+        if (!read.ok()) return in_layer(read.status());
+        for (size_t i = 0; i < read->size(); ++i) out.push_back({std::move((*read)[i]), wanted[l].chunk_requests[i]});
+      }
+      if (!wanted[l].groups.empty()) {
+        auto read = only_kept ? store.FindGroups(wanted[l].groups, &shared_->cache) : store.ReadGroups(wanted[l].groups, &shared_->cache);
+        if (!read.ok()) return in_layer(read.status());
+        for (size_t i = 0; i < read->size(); ++i) {
+          for (ChunkPtr& chunk : (*read)[i]) out.push_back({std::move(chunk), wanted[l].group_requests[i]});
+        }
+      }
+    }
+    const auto is_before = [](const FetchedChunk& a, const FetchedChunk& b) { return a.request < b.request; };
+    if (!std::is_sorted(out.begin(), out.end(), is_before)) std::stable_sort(out.begin(), out.end(), is_before);
+    return out;
+  }
+
   arrow::Result<std::shared_ptr<const DatasetContent>> Content() {
     ARROW_RETURN_NOT_OK(shared_->CheckOpen());
     ARROW_ASSIGN_OR_RAISE(const EntryPtr entry, shared_->catalog->state()->GetDataset(dataset_));

@@ -138,6 +138,8 @@ class ChunkSource {
  public:
   virtual ~ChunkSource() = default;
 
+  // Whether it knows its schema and segments without asking anybody, so that a caller need not fear to wait.
+  virtual bool is_local() const { return false; }
   // The merged schema of all segments.
   virtual arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() = 0;
   // All segment ids in byte order.
@@ -159,6 +161,12 @@ class ChunkSource {
                                                                std::span<const ComponentList> values) = 0;
   arrow::Result<std::vector<FetchedChunk>> FetchChunks(const SegmentChunks& segment, std::span<const uint32_t> chunks) {
     return FetchChunks(segment, chunks, {});
+  }
+
+  // What FetchChunks would give, if it is all in memory: without a wait that were worth a thread. nullopt: FetchChunks has to be called.
+  virtual std::optional<std::vector<FetchedChunk>> FindKept(const SegmentChunks& segment, std::span<const uint32_t> chunks,
+                                                            std::span<const ComponentList> values) {
+    return std::nullopt;
   }
 
   // Reads `chunks` (per segment positions in its `chunks`) of the segments from the first one on as one, as many as will go together: where

@@ -19,7 +19,7 @@ SegmentScan::SegmentScan(std::shared_ptr<const ScanPlan> plan, SegmentChunks seg
     : plan_(std::move(plan)), segment_(std::make_shared<const SegmentChunks>(std::move(segment))), max_threads_(max_threads) {}
 
 SegmentScan::~SegmentScan() {
-  if (prefetch_ == nullptr) return;
+  if (prefetch_ == nullptr || prefetch_->work == nullptr) return;
   prefetch_->work->Cancel();
   ARROW_UNUSED(prefetch_->work->Wait());
 }
@@ -58,41 +58,39 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::Next() {
 std::unique_ptr<SegmentScan::PendingFetch> SegmentScan::StartFetch(std::vector<uint32_t> chunks) const {
   auto fetch = std::make_unique<PendingFetch>();
   fetch->chunks = std::move(chunks);
-  if (max_threads_ == 1) {  // all at once, when it is waited for
-    for (const uint32_t chunk : fetch->chunks) {
-      fetch->values.push_back(NeededValues(chunk));
-      fetch->is_part.push_back(fetch->values.back() != nullptr);
-    }
-    CountFetch(*fetch);
-    return fetch;
+  for (const uint32_t chunk : fetch->chunks) {
+    fetch->values.push_back(NeededValues(chunk));
+    fetch->is_part.push_back(fetch->values.back() != nullptr);
   }
+  CountFetch(*fetch);
+  if (max_threads_ == 1) return fetch;  // all at once, when it is waited for
+  fetch->found = plan_->source->FindKept(*segment_, fetch->chunks, fetch->values);
+  if (fetch->found) return fetch;
   int64_t bytes = 0;
   for (const uint32_t chunk : fetch->chunks) bytes += segment_->chunks[chunk].byte_size;
   constexpr int64_t kMinPieceBytes = int64_t{256} << 10;
   const int64_t pieces = std::clamp<int64_t>(bytes / kMinPieceBytes, 1, 2 * WorkParallelism());
-  std::vector<std::vector<uint32_t>> groups(1);
+  fetch->piece_begin.push_back(0);
   int64_t filled = 0;
-  for (const uint32_t chunk : fetch->chunks) {
-    if (filled > bytes / pieces && static_cast<int64_t>(groups.size()) < pieces) {
-      groups.emplace_back();
+  for (uint32_t i = 0; i < fetch->chunks.size(); ++i) {
+    if (filled > bytes / pieces && static_cast<int64_t>(fetch->piece_begin.size()) < pieces) {
+      fetch->piece_begin.push_back(i);
       filled = 0;
     }
-    groups.back().push_back(chunk);
-    filled += segment_->chunks[chunk].byte_size;
+    filled += segment_->chunks[fetch->chunks[i]].byte_size;
   }
-  fetch->results = std::make_shared<std::vector<std::vector<FetchedChunk>>>(groups.size());
+  const size_t num_pieces = fetch->piece_begin.size();
+  fetch->results = std::make_shared<std::vector<std::vector<FetchedChunk>>>(num_pieces);
   std::vector<WorkSet::Piece> work;
-  for (size_t g = 0; g < groups.size(); ++g) {
-    std::vector<ComponentList> values;
-    fetch->piece_begin.push_back(static_cast<uint32_t>(fetch->is_part.size()));
-    for (const uint32_t chunk : groups[g]) {
-      values.push_back(NeededValues(chunk));
-      fetch->is_part.push_back(values.back() != nullptr);
-    }
-    work.push_back([source = plan_->source, segment = segment_, results = fetch->results, wanted = std::move(groups[g]),
-                    values = std::move(values), g] { return source->FetchChunks(*segment, wanted, values).Value(&(*results)[g]); });
+  for (size_t p = 0; p < num_pieces; ++p) {
+    const auto begin = static_cast<int64_t>(fetch->piece_begin[p]);
+    const auto end = static_cast<int64_t>(p + 1 < num_pieces ? fetch->piece_begin[p + 1] : fetch->chunks.size());
+    work.push_back([source = plan_->source, segment = segment_, results = fetch->results, p,
+                    wanted = std::vector(fetch->chunks.begin() + begin, fetch->chunks.begin() + end),
+                    values = std::vector(fetch->values.begin() + begin, fetch->values.begin() + end)] {
+      return source->FetchChunks(*segment, wanted, values).Value(&(*results)[p]);
+    });
   }
-  CountFetch(*fetch);
   fetch->work = std::make_unique<WorkSet>(std::move(work));
   fetch->work->Start(max_threads_);
   return fetch;
@@ -107,7 +105,9 @@ void SegmentScan::CountFetch(const PendingFetch& fetch) const {
 
 arrow::Result<std::vector<FetchedChunk>> SegmentScan::FinishFetch(PendingFetch* fetch) const {
   std::vector<FetchedChunk> out;
-  if (fetch->work == nullptr) {
+  if (fetch->found) {
+    out = std::move(*fetch->found);
+  } else if (fetch->work == nullptr) {
     ARROW_ASSIGN_OR_RAISE(out, plan_->source->FetchChunks(*segment_, fetch->chunks, fetch->values));
   } else {
     ARROW_RETURN_NOT_OK(fetch->work->Wait());

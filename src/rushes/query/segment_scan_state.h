@@ -145,6 +145,7 @@ struct SegmentScan::PendingFetch {
   std::shared_ptr<std::vector<std::vector<FetchedChunk>>> results;  // per piece
   std::vector<uint32_t> piece_begin;                                // per piece, the first of `chunks`
   std::unique_ptr<WorkSet> work;                                    // null: not begun
+  std::optional<std::vector<FetchedChunk>> found;                   // nothing had to be begun
   std::vector<ComponentList> values;                                // then: per chunk, the components that are needed
 };
 

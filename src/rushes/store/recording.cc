@@ -646,6 +646,14 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
   return out;
 }
 
+arrow::Result<std::vector<ChunkPtr>> RecordingStore::FindChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
+                                                                ChunkCache* cache) const {
+  std::vector<ChunkPtr> out(chunks.size());
+  cache->Find(cache_owner_, chunks, values, &out);
+  if (std::find(out.begin(), out.end(), nullptr) != out.end()) return arrow::Status::KeyError("a chunk is not in the cache");
+  return out;
+}
+
 const ChunkGroups& RecordingStore::groups() const {
   std::call_once(groups_once_, [this] { groups_ = std::make_unique<const ChunkGroups>(*index_); });
   return *groups_;
@@ -699,6 +707,15 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
       ARROW_ASSIGN_OR_RAISE(out[i], ReadChunks(all.Members(wanted[i]), cache));
     }
   }
+  return out;
+}
+
+arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::FindGroups(std::span<const uint32_t> wanted, ChunkCache* cache) const {
+  std::vector<uint32_t> keys;
+  for (const uint32_t group : wanted) keys.push_back(ChunkCache::kGroup | group);
+  ARROW_ASSIGN_OR_RAISE(auto found, FindChunks(keys, {}, cache));
+  std::vector<std::vector<ChunkPtr>> out;
+  for (ChunkPtr& chunk : found) out.push_back({std::move(chunk)});
   return out;
 }
 

@@ -58,11 +58,16 @@ class RecordingStore {
   // the end of those is read and decompressed; a chunk may have more values than asked for.
   arrow::Result<std::vector<ChunkPtr>> ReadChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
                                                   ChunkCache* cache) const;
+  // The same of the cache alone; KeyError if one is not there.
+  arrow::Result<std::vector<ChunkPtr>> FindChunks(std::span<const uint32_t> chunks, std::span<const ComponentList> values,
+                                                  ChunkCache* cache) const;
   // Small chunks that can be read as one. Made when they are first asked for.
   const ChunkGroups& groups() const;
   // Decoded groups, in the order of `groups`: each one chunk with the id of its first member; or, where they do not fit together, the
   // members, and the group is dissolved. Errors as above.
   arrow::Result<std::vector<std::vector<ChunkPtr>>> ReadGroups(std::span<const uint32_t> groups, ChunkCache* cache = nullptr) const;
+  // The same of the cache alone; KeyError if one is not there.
+  arrow::Result<std::vector<std::vector<ChunkPtr>>> FindGroups(std::span<const uint32_t> groups, ChunkCache* cache) const;
   // Adds each chunk to the joiner at its position. False: one did not fit, or was not as the index says; then some may have been added.
   arrow::Result<bool> JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const;
   // Tells this store's items in a ChunkCache from those of others: a number that is never reused.
