@@ -5,7 +5,8 @@
 Each point is a process of its own that opens the recordings in this process's catalog and reads them whole with
 `scan().to_table()`: with decoded chunks kept from the scan before, and with nothing kept. What is printed is
 nanoseconds per cell (rows times columns of the table, the segment id left out; of CPU time, on the axis of threads) and
-the step from one point to the next, which should stay within 1.5. Recordings are written once into build/bench-data/scaling.
+the step from one point to the next, which should stay within 1.5. Beside it stands what rushes_bench_floor takes to open the same
+files, read the messages and decompress them, on as many threads. Recordings are written once into build/bench-data/scaling.
 
 --write puts the tables and curves into docs/performance.md and docs/scaling, with the table of the last `make bench`.
 Exit code 0 also when a step is larger: the table says which.
@@ -224,9 +225,17 @@ class Point:
     cells: int
     seconds: dict[str, float]  # by kind
     cost: dict[str, float]  # the same, or seconds of CPU time
+    floor: float  # seconds: files opened, read and decompressed
+    threads: int = 1
 
     def ns_per_cell(self, kind: str) -> float:
         return self.cost[kind] * 1e9 / self.cells
+
+
+def measure_floor(folder: Path, shape: Shape) -> float:
+    threads = shape.threads or len(os.sched_getaffinity(0))
+    command = [str(program("rushes_bench_floor")), str(threads), str(folder)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def measure(axis: Axis, quick: bool) -> list[Point]:
@@ -246,7 +255,14 @@ def measure(axis: Axis, quick: bool) -> list[Point]:
         seconds = {kind: min(result[kind]) for kind in KINDS}
         cpu = {kind: min(result[f"{kind} cpu"]) for kind in KINDS}
         cells = result["rows"] * (result["columns"] - 1)
-        point = Point(x, cells, seconds, cpu if shape.threads else seconds)
+        point = Point(
+            x,
+            cells,
+            seconds,
+            cpu if shape.threads else seconds,
+            measure_floor(folder, shape),
+            max(1, shape.threads),
+        )
         points.append(point)
         shown = ", ".join(
             f"{kind} {milliseconds(seconds[kind])} = {point.ns_per_cell(kind):.2f} ns a cell"
@@ -284,10 +300,13 @@ def describe(axis: Axis, points: list[Point]) -> tuple[str, list[tuple[str, floa
                 uneven.append(
                     (f"{axis.title} {points[number - 1].x:,} to {point.x:,}, {title}", step)
                 )
+        floors = [p.floor * p.threads / p.cells for p in points[max(0, number - 1) : number + 1]]
+        row += [milliseconds(point.floor), f"{floors[1] / floors[0]:.2f}" if number else ""]
         rows.append(row)
     head = [axis.title, "cells"]
     for title in KINDS.values():
         head += [title, "ns a cell", "step"]
+    head += ["its files alone", "step"]
     return markdown_table(head, rows), uneven
 
 
@@ -362,7 +381,7 @@ def main() -> None:
         json.dumps(
             {
                 axis.name: [
-                    {"x": p.x, "cells": p.cells, **p.seconds} for p in points
+                    {"x": p.x, "cells": p.cells, "floor": p.floor, **p.seconds} for p in points
                 ]
                 for axis, points in measured
             },

@@ -1,5 +1,5 @@
-// What nobody who reads recordings from files gets around: opens each file, reads the messages of its chunks, decompresses their payloads, and
-// looks at nothing. `make scaling` shows it beside scans of the same files.
+// What nobody who reads recordings from files gets around: opens each file, reads the messages of its chunks, decompresses their payloads,
+// and looks at nothing. `make scaling` shows it beside scans of the same files.
 //
 //   rushes_bench_floor THREADS FOLDER    prints the fastest of several runs, in seconds
 #include <fcntl.h>

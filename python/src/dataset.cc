@@ -76,7 +76,7 @@ void BindDataset(nb::module_& module) {
       .def("segments",
            [](const SourceObject& self) {
              auto source = self.source.get();
-             return Check(CallBlocking([source] { return source->ListSegments(); }));
+             return *Check(CallBlocking([source] { return source->ListSegments(); }));
            })
       .def(
           "index_ranges",

@@ -87,7 +87,9 @@ def test_scaling_measures_each_point() -> None:
     wanted = {axis.name: axis for axis in scaling.axes(True)}
     for name in "filled_rows", "threads":
         assert [point["x"] for point in result[name]] == [x for x, _ in wanted[name].points]
-        assert all(point["kept"] > 0 and point["cold"] > 0 for point in result[name])
+        assert all(
+            point["kept"] > 0 and point["cold"] > 0 and point["floor"] > 0 for point in result[name]
+        )
     # Signals at times of their own: nearly every row of each makes a row of the table.
     for point in result["filled_rows"]:
         assert 0.9 * point["x"] * 21 < point["cells"] <= point["x"] * 21
@@ -95,15 +97,17 @@ def test_scaling_measures_each_point() -> None:
 
 def test_steps_are_judged_between_neighbours() -> None:
     def points(*ns_per_cell: float) -> list[scaling.Point]:
+        both = [{"kept": ns * 1e-6, "cold": ns * 1e-6} for ns in ns_per_cell]
         return [
-            scaling.Point(i + 1, 1_000, {"kept": ns * 1e-6, "cold": ns * 1e-6}, 1)
-            for i, ns in enumerate(ns_per_cell)
+            scaling.Point(i + 1, 1_000, seconds, seconds, 2e-6 * (i + 1))
+            for i, seconds in enumerate(both)
         ]
 
     axis = scaling.Axis("rows", "rows", "nothing", [])
     table, uneven = scaling.describe(axis, points(10, 14, 22, 12))
     assert "1.40 |" in table
     assert "1.57 !" in table
+    assert table.splitlines()[3].endswith("| 2.00 |"), "of the files alone"
     assert [f"{step:.2f}" for _, step in uneven] == ["1.57", "1.57", "0.55", "0.55"]
     assert uneven[0][0].startswith("rows 2 to 3, ")
 

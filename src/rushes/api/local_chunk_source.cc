@@ -64,9 +64,9 @@ class LocalChunkSource final : public ChunkSource {
     return content->schema();
   }
 
-  arrow::Result<std::vector<std::string>> ListSegments() override {
+  arrow::Result<SegmentIds> ListSegments() override {
     ARROW_ASSIGN_OR_RAISE(const auto content, Content());
-    return content->segment_ids();
+    return SegmentIds(content, &content->segment_ids());
   }
 
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override {

@@ -21,7 +21,6 @@ inline int32_t OffsetAt(const uint8_t* offsets, int64_t at) {
 
 }  // namespace
 
-
 // Lists of plain values, or of fixed numbers of them.
 bool ChunkJoiner::MakePlan(const arrow::DataType& list, Plan* plan) {
   const arrow::DataType* type = static_cast<const arrow::ListType&>(list).value_type().get();

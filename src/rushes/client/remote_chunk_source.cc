@@ -116,7 +116,7 @@ class RemoteChunkSource : public ChunkSource {
     return std::make_shared<const DatasetSchema>(std::move(out));
   }
 
-  arrow::Result<std::vector<std::string>> ListSegments() override {
+  arrow::Result<SegmentIds> ListSegments() override {
     ARROW_ASSIGN_OR_RAISE(const auto table, session_->ScanSegmentTable(dataset_, {wire::kSegmentIdColumnName}));
     ARROW_ASSIGN_OR_RAISE(const auto batch, table->CombineChunksToBatch());
     ARROW_ASSIGN_OR_RAISE(const auto ids, wire::FindColumn(*batch, wire::kSegmentIdColumnName, arrow::utf8(), false, "segment table"));
@@ -125,7 +125,7 @@ class RemoteChunkSource : public ChunkSource {
     for (int64_t i = 0; i < ids->length(); ++i) out.emplace_back(static_cast<const arrow::StringArray&>(*ids).GetView(i));
     std::sort(out.begin(), out.end());
     out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
+    return std::make_shared<const std::vector<std::string>>(std::move(out));
   }
 
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override {

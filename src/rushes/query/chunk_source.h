@@ -75,6 +75,9 @@ struct SegmentChunks {
   const EntityPath& entity_of(uint32_t chunk) const { return (*entities)[chunks[chunk].entity]; }
 };
 
+// A list of segment ids, shared since it may be long.
+using SegmentIds = std::shared_ptr<const std::vector<std::string>>;
+
 // A chunk that was fetched.
 struct FetchedChunk {
   ChunkPtr chunk;
@@ -142,8 +145,8 @@ class ChunkSource {
   virtual bool is_local() const { return false; }
   // The merged schema of all segments.
   virtual arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() = 0;
-  // All segment ids in byte order.
-  virtual arrow::Result<std::vector<std::string>> ListSegments() = 0;
+  // All segment ids in byte order; never null.
+  virtual arrow::Result<SegmentIds> ListSegments() = 0;
   // Ranges of all segments that have the timeline, in byte order of the segment ids.
   virtual arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) = 0;
 
@@ -175,8 +178,8 @@ class ChunkSource {
     return SegmentBundle{};
   }
 
-  // Scans of one kind need to put a bundle together once. A source that keeps bundles may keep what was made of one, as long as it keeps the
-  // bundle and the segments are the same; `segments` are those of the batch.
+  // Scans of one kind need to put a bundle together once. A source that keeps bundles may keep what was made of one, as long as it keeps
+  // the bundle and the segments are the same; `segments` are those of the batch.
   virtual void Keep(const ScanKind& kind, std::span<const SegmentChunks> segments, const SegmentBundle& bundle,
                     std::shared_ptr<const KeptBatch> batch) {}
   // What was kept of the segments that `ids` begins with; null: nothing. Cheap.

@@ -64,8 +64,9 @@ constexpr int64_t kFirstWaveBytes = int64_t{1} << 20;
 constexpr size_t kMaxWaveSegments = 512;
 // Small segments that one thread scans in a row.
 constexpr size_t kMaxPieceSegments = 64;
-// Batches that a small segment is ahead of the reader by.
+// Batches that a small segment is ahead of the reader by; and where rows are light, up to so many rows of them.
 constexpr size_t kMaxBatchesAhead = 2;
+constexpr int64_t kMaxLightRowsAhead = 16384;
 // Batches are joined up to this size. Joining copies, so it is for those that cost more as batches of their own than their bytes do.
 constexpr int64_t kMaxJoinedRows = AlignedRows::kMaxRows;
 constexpr int64_t kMaxJoinedBytes = AlignedRows::kMaxBytes;
@@ -123,7 +124,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     waves_.clear();
     ready_.clear();
     found_.clear();
-    ids_.clear();
+    ids_ = std::make_shared<const std::vector<std::string>>();
     next_id_ = 0;
     is_open_ = true;
     return arrow::Status::OK();
@@ -186,39 +187,41 @@ class ScanReader final : public arrow::RecordBatchReader {
 
   arrow::Status ListSegments() {
     const Query& query = plan_->query;
+    const auto* const wanted = plan_->filter != nullptr && plan_->filter->bounds().segments ? &*plan_->filter->bounds().segments : nullptr;
+    if (!query.using_index_values && !query.segments) {
+      ARROW_ASSIGN_OR_RAISE(ids_, plan_->source->ListSegments());
+      if (wanted == nullptr) return arrow::Status::OK();
+    }
+    std::vector<std::string> ids;
     if (query.using_index_values) {
       for (const auto& [id, values] : *query.using_index_values) {
-        if (!query.index || !values.empty()) ids_.push_back(id);
+        if (!query.index || !values.empty()) ids.push_back(id);
       }
       if (query.segments) {
-        const std::set<std::string> wanted(query.segments->begin(), query.segments->end());
-        std::erase_if(ids_, [&](const std::string& id) { return !wanted.contains(id); });
+        const std::set<std::string> named(query.segments->begin(), query.segments->end());
+        std::erase_if(ids, [&](const std::string& id) { return !named.contains(id); });
       }
-    } else if (query.segments) {
-      ids_ = *query.segments;
-      std::sort(ids_.begin(), ids_.end());
-      ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
     } else {
-      ARROW_ASSIGN_OR_RAISE(ids_, plan_->source->ListSegments());
+      ids = query.segments ? *query.segments : *ids_;
+      std::sort(ids.begin(), ids.end());
+      ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     }
-    if (plan_->filter != nullptr && plan_->filter->bounds().segments) {
-      const auto& wanted = *plan_->filter->bounds().segments;
-      std::erase_if(ids_, [&](const std::string& id) { return !wanted.contains(id); });
-    }
+    if (wanted != nullptr) std::erase_if(ids, [&](const std::string& id) { return !wanted->contains(id); });
+    ids_ = std::make_shared<const std::vector<std::string>>(std::move(ids));
     return arrow::Status::OK();
   }
 
   // Looks up the chunks of the next segments. False at the end.
   arrow::Result<bool> Lookup() {
     while (found_.empty()) {
-      if (next_id_ >= ids_.size()) return false;
+      if (next_id_ >= ids_->size()) return false;
       lookup_size_ = lookup_size_ == 0 ? kFirstLookup : std::min(lookup_size_ * 4, kMaxLookup);
-      size_t end = std::min(ids_.size(), next_id_ + lookup_size_);
+      size_t end = std::min(ids_->size(), next_id_ + lookup_size_);
       // Where something was recalled there will be more.
       for (size_t at = next_id_ + 1; has_recalled_ && at < end; ++at) {
         if (Recall(at) != nullptr) end = at;
       }
-      const std::vector<std::string> ids(ids_.begin() + static_cast<int64_t>(next_id_), ids_.begin() + static_cast<int64_t>(end));
+      const std::vector<std::string> ids(ids_->begin() + static_cast<int64_t>(next_id_), ids_->begin() + static_cast<int64_t>(end));
       next_id_ = end;
       const Query& query = plan_->query;
       ChunkSelection selection;
@@ -266,14 +269,16 @@ class ScanReader final : public arrow::RecordBatchReader {
     return true;
   }
 
-  std::shared_ptr<const KeptBatch> Recall(size_t first_id) const { return plan_->source->Recall(kind_, std::span(ids_).subspan(first_id)); }
+  std::shared_ptr<const KeptBatch> Recall(size_t first_id) const {
+    return plan_->source->Recall(kind_, std::span(*ids_).subspan(first_id));
+  }
 
   // What earlier scans have left of the next segments, if anything.
   std::unique_ptr<Wave> RecallWave() {
     auto wave = std::make_unique<Wave>();
     Piece& piece = wave->pieces.emplace_back();
     int64_t bytes = 0;
-    while (bytes < kMaxWaveBytes && next_id_ < ids_.size()) {
+    while (bytes < kMaxWaveBytes && next_id_ < ids_->size()) {
       const auto kept = Recall(next_id_);
       if (kept == nullptr) break;
       next_id_ += kept->ids.size();
@@ -307,7 +312,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     ARROW_ASSIGN_OR_RAISE(const bool any, Lookup());
     if (!any) return false;
     auto wave = std::make_unique<Wave>();
-    const bool are_few = ids_.size() < 2 * static_cast<size_t>(WorkParallelism());
+    const bool are_few = ids_->size() < 2 * static_cast<size_t>(WorkParallelism());
     const int64_t small = std::min(are_few ? kSmallSegmentBytesOfFew : kSmallSegmentBytes, plan_->options.memory_budget / 8);
     if (BytesOf(found_.front()) > small) {
       wave->stream = std::make_unique<SegmentScan>(plan_, std::move(found_.front()), plan_->options.max_parallelism);
@@ -321,7 +326,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     int64_t bytes = 0;
     while (segments.size() < kMaxWaveSegments) {
       if (found_.empty()) {
-        if (!plan_->reads_ahead() || (has_recalled_ && next_id_ < ids_.size() && Recall(next_id_) != nullptr)) break;
+        if (!plan_->reads_ahead() || (has_recalled_ && next_id_ < ids_->size() && Recall(next_id_) != nullptr)) break;
         ARROW_ASSIGN_OR_RAISE(const bool more, Lookup());
         if (!more) break;
       }
@@ -389,12 +394,17 @@ class ScanReader final : public arrow::RecordBatchReader {
       item.is_measured = BytesOf(segment) > kMaxJoinedBytes / 4;
       item.rest = std::make_unique<SegmentScan>(plan_, std::move(segment), /*max_threads=*/1);
       // A few batches; what static and filled values make large beyond that is left to the reader.
-      for (size_t n = 0; n < kMaxBatchesAhead && !is_cancelled; ++n) {
+      int64_t rows = 0;
+      const auto may_go_on = [&](size_t batches) {
+        return batches < kMaxBatchesAhead || (rows < kMaxLightRowsAhead && item.rest->has_light_rows());
+      };
+      for (size_t n = 0; !is_cancelled && may_go_on(n); ++n) {
         ARROW_ASSIGN_OR_RAISE(auto batch, item.rest->Next());
         if (batch == nullptr) {
           item.rest.reset();
           break;
         }
+        rows += batch->num_rows();
         item.batches.push_back(std::move(batch));
       }
       piece->items.push_back(std::move(item));
@@ -448,10 +458,10 @@ class ScanReader final : public arrow::RecordBatchReader {
 
   const std::shared_ptr<const ScanPlan> plan_;
   bool is_open_ = false;
-  int64_t rows_left_ = plan_->options.limit;  // negative: any number
-  std::vector<std::string> ids_;              // segments to scan
-  bool recalls_ = false;                      // batches of earlier scans will do
-  ScanKind kind_;                             // then
+  int64_t rows_left_ = plan_->options.limit;                             // negative: any number
+  SegmentIds ids_ = std::make_shared<const std::vector<std::string>>();  // segments to scan
+  bool recalls_ = false;                                                 // batches of earlier scans will do
+  ScanKind kind_;                                                        // then
   bool has_recalled_ = false;
   size_t next_id_ = 0;
   size_t lookup_size_ = 0;

@@ -197,7 +197,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
 }
 
 // How large the rows are, where it matters for the size of a batch.
-void SegmentScan::MeasureRows(Window* window) const {
+void SegmentScan::MeasureRows(Window* window) {
   const ScanPlan& plan = *plan_;
   const int64_t n = static_cast<int64_t>(window->times.size());
   std::vector<bool> is_measured(columns_.size(), false);
@@ -233,6 +233,8 @@ void SegmentScan::MeasureRows(Window* window) const {
   };
   for (const ScanPlan::Output& output : plan.outputs) measure(output);
   for (const ScanPlan::Output& output : plan.filter_outputs) measure(output);
+  constexpr int64_t kLightStaticBytes = 256;
+  has_light_rows_ &= window->row_bytes.empty() && window->static_bytes <= kLightStaticBytes;
 }
 
 // Where a batch from `begin` on ends.

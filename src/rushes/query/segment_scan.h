@@ -35,6 +35,8 @@ class SegmentScan {
 
   // The next batch of at least one row, or null at the end. Not to be called again after an error.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next();
+  // Whether no row so far had cells worth counting, such as images or long static values.
+  bool has_light_rows() const { return has_light_rows_; }
 
  private:
   friend class SegmentScanProbe;  // the micro-benchmarks call stages one by one
@@ -101,7 +103,7 @@ class SegmentScan {
   void ComputeCells(int position, Window* window) const;
   int64_t TimeOf(CellRef cell) const;
   int64_t FirstOlder(const Window& window, CellRef cell, int64_t begin, int64_t end) const;
-  void MeasureRows(Window* window) const;
+  void MeasureRows(Window* window);
   void BeginStaticRow();
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
                                                           int64_t end) const;
@@ -118,11 +120,12 @@ class SegmentScan {
   const std::shared_ptr<const SegmentChunks> segment_;
   const int max_threads_;
   bool is_open_ = false;
+  bool has_light_rows_ = true;
 
   std::vector<Column> columns_;  // one per column in view
   std::unordered_map<const ChunkSchema*, std::unique_ptr<Binding>> bindings_;
-  std::vector<Loaded> slots_;      // every chunk loaded so far; those let go are empty
-  std::vector<uint32_t> active_;   // slots that have rows to come
+  std::vector<Loaded> slots_;     // every chunk loaded so far; those let go are empty
+  std::vector<uint32_t> active_;  // slots that have rows to come
   // Of `active_`, in the group at work: those before `first_active_` have none any more; `earliest_[i]` is the least time of any row to
   // come of the i-th and those after it, as it was when the group began. So a window looks at few of them.
   size_t first_active_ = 0;

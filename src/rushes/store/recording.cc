@@ -722,8 +722,8 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::FindGroups(std
 arrow::Result<bool> RecordingStore::JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   bool fit = true;
-  ARROW_RETURN_NOT_OK(ForEachMessage(
-      *source_, PlacesOf(*index_, chunks), [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, PlacesOf(*index_, chunks), [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
         if (!fit) return arrow::Status::OK();
         return AddMessage(index_->id(chunks[request]), bytes, &joiners[request]).Value(&fit);
       }));
@@ -734,27 +734,30 @@ arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   std::vector<ChunkMessage> out(chunks.size());
   const std::vector<ByteRange> ranges = PlacesOf(*index_, chunks);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view view, const std::shared_ptr<arrow::Buffer>& buffer) -> arrow::Status {
-    const auto bytes = arrow::SliceBuffer(buffer, view.data() - reinterpret_cast<const char*>(buffer->data()), static_cast<int64_t>(view.size()));
-    ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
-    ChunkMessage& result = out[request];
-    result.pieces.reserve(3);
-    result.id = index_->id(chunks[request]);
-    if (message.chunk_id && *message.chunk_id != result.id) {
-      return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
-    }
-    result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
-    if (message.store_id.application_id && message.chunk_id && message.is_static) {
-      result.pieces.push_back(bytes);
-      return arrow::Status::OK();
-    }
-    const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
-                                                 index_->is_static(chunks[request]));
-    result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
-    result.pieces.push_back(arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
-    result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(ForEachMessage(
+      *source_, ranges, [&](size_t request, std::string_view view, const std::shared_ptr<arrow::Buffer>& buffer) -> arrow::Status {
+        const auto bytes =
+            arrow::SliceBuffer(buffer, view.data() - reinterpret_cast<const char*>(buffer->data()), static_cast<int64_t>(view.size()));
+        ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));
+        ChunkMessage& result = out[request];
+        result.pieces.reserve(3);
+        result.id = index_->id(chunks[request]);
+        if (message.chunk_id && *message.chunk_id != result.id) {
+          return arrow::Status::Invalid("found chunk ", message.chunk_id->ToHex(), " where ", result.id.ToHex(), " was expected");
+        }
+        result.size_uncompressed = message.compression == rrd::Compression::kLz4 ? message.size_uncompressed : message.payload.size();
+        if (message.store_id.application_id && message.chunk_id && message.is_static) {
+          result.pieces.push_back(bytes);
+          return arrow::Status::OK();
+        }
+        const auto envelope = rrd::MakeArrowEnvelope(id_, message.compression, message.size_uncompressed, message.payload.size(), result.id,
+                                                     index_->is_static(chunks[request]));
+        result.pieces.push_back(arrow::Buffer::FromString(envelope.head));
+        result.pieces.push_back(
+            arrow::SliceBuffer(bytes, message.payload.data() - view.data(), static_cast<int64_t>(message.payload.size())));
+        result.pieces.push_back(arrow::Buffer::FromString(envelope.tail));
+        return arrow::Status::OK();
+      }));
   return out;
 }
 

@@ -15,7 +15,8 @@
 namespace rushes {
 
 // Chunks of several stores, joined across them: lane by lane, one chunk of each store. What thousands of short recordings cost is a file,
-// some chunks and their arrays for each; as bundles they are kept as few long columns, which a scan only has to cut. Immutable but for what is attached; thread safe.
+// some chunks and their arrays for each; as bundles they are kept as few long columns, which a scan only has to cut. Immutable but for what
+// is attached; thread safe.
 struct StoreBundle {
   struct Member {
     uint64_t owner = 0;   // RecordingStore::cache_owner

@@ -110,10 +110,10 @@ arrow::Result<std::shared_ptr<MemoryChunkSource>> MemoryChunkSource::Make(std::v
   return source;
 }
 
-arrow::Result<std::vector<std::string>> MemoryChunkSource::ListSegments() {
+arrow::Result<SegmentIds> MemoryChunkSource::ListSegments() {
   std::vector<std::string> ids;
   for (const auto& [id, segment] : segments_) ids.push_back(id);
-  return ids;
+  return std::make_shared<const std::vector<std::string>>(std::move(ids));
 }
 
 arrow::Result<std::vector<IndexRange>> MemoryChunkSource::GetIndexRanges(const std::string& timeline) {

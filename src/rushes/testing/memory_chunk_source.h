@@ -37,7 +37,7 @@ class MemoryChunkSource : public ChunkSource {
   static arrow::Result<std::shared_ptr<MemoryChunkSource>> Make(std::vector<MemorySegment> segments, Answers answers = Answers::kExact);
 
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return schema_; }
-  arrow::Result<std::vector<std::string>> ListSegments() override;
+  arrow::Result<SegmentIds> ListSegments() override;
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override;
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override;
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override;

@@ -401,7 +401,7 @@ class FaultySource : public ChunkSource {
   bool has_failed() const { return has_failed_; }
 
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return source_->GetSchema(); }
-  arrow::Result<std::vector<std::string>> ListSegments() override {
+  arrow::Result<SegmentIds> ListSegments() override {
     ARROW_RETURN_NOT_OK(Call());
     return source_->ListSegments();
   }

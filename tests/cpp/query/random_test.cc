@@ -29,7 +29,7 @@ class JoiningSource final : public ChunkSource {
   explicit JoiningSource(std::shared_ptr<ChunkSource> source) : source_(std::move(source)) {}
 
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return source_->GetSchema(); }
-  arrow::Result<std::vector<std::string>> ListSegments() override { return source_->ListSegments(); }
+  arrow::Result<SegmentIds> ListSegments() override { return source_->ListSegments(); }
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override { return source_->GetIndexRanges(timeline); }
 
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override {

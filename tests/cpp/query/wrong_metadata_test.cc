@@ -15,7 +15,7 @@ class BoastfulSource final : public ChunkSource {
  public:
   explicit BoastfulSource(std::shared_ptr<MemoryChunkSource> source) : source_(std::move(source)) {}
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override { return source_->GetSchema(); }
-  arrow::Result<std::vector<std::string>> ListSegments() override { return source_->ListSegments(); }
+  arrow::Result<SegmentIds> ListSegments() override { return source_->ListSegments(); }
   arrow::Result<std::vector<IndexRange>> GetIndexRanges(const std::string& timeline) override { return source_->GetIndexRanges(timeline); }
   arrow::Result<std::vector<SegmentChunks>> FindChunks(const ChunkSelection& selection) override { return source_->FindChunks(selection); }
   std::optional<std::vector<ChunkComponent>> ComponentsOf(const SegmentChunks& segment, uint32_t chunk) override {
