@@ -179,7 +179,8 @@ arrow::Result<AlignedRows::Bundle> AlignedRows::TakeBundle(std::span<const Segme
   if (chunks.empty()) return out;
   ARROW_ASSIGN_OR_RAISE(const auto bundle, plan.source->FetchBundle(segments.first(chunks.size()), chunks));
   bool is_all_slices = false;
-  if (bundle.num_segments > 0) {
+  // The source may have known too little of it.
+  if (bundle.num_segments > 0 && bundle.num_rows() <= MaxRows()) {
     ARROW_ASSIGN_OR_RAISE(out.batch, MakeBatch(bundle, *shows, &is_all_slices));
   }
   trials_->Count(out.batch != nullptr);

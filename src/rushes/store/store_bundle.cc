@@ -54,12 +54,15 @@ arrow::Result<std::shared_ptr<arrow::StringArray>> RepeatIds(std::span<const Sto
 
 int64_t BytesOf(const StoreBundle& bundle) {
   int64_t bytes = static_cast<int64_t>(bundle.members.size() * sizeof(StoreBundle::Member) + bundle.chunks.size() * sizeof(uint32_t));
+  constexpr int64_t kSliceBytes = 512;  // with its children, about
   std::set<const arrow::Buffer*> seen;
   for (const StoreBundle::Lane& lane : bundle.lanes) {
     for (const auto& times : lane.rows.times) {
       if (seen.insert(times.get()).second) bytes += times->size();
     }
-    for (const auto& column : lane.rows.columns) bytes += arrow::util::TotalBufferSize(*column);
+    for (const auto& column : lane.rows.columns) {
+      bytes += arrow::util::TotalBufferSize(*column) + static_cast<int64_t>(StoreBundle::kMaxAttached) * kSliceBytes;
+    }
   }
   return bytes + arrow::util::TotalBufferSize(*bundle.recording_ids);
 }

@@ -33,13 +33,13 @@ struct StoreBundle {
   std::shared_ptr<arrow::StringArray> recording_ids;  // of each row
   int64_t byte_size = 0;
 
-  // Keeps something that was made of the lanes, without memory worth counting, as long as the bundle is; the oldest of several goes.
+  // Keeps something that was made of the lanes as long as the bundle is, the oldest of several goes: slices, for which `byte_size` has room.
   void Attach(std::shared_ptr<const void> made) const RUSHES_EXCLUDES(mutex);
 
   std::span<const uint32_t> ChunksOf(size_t member) const { return std::span(chunks).subspan(member * lanes.size(), lanes.size()); }
   int64_t row_begin(size_t member) const { return member == 0 ? 0 : members[member - 1].row_end; }
 
-  static constexpr size_t kMaxAttached = 8;
+  static constexpr size_t kMaxAttached = 4;
   mutable Mutex mutex;
   mutable std::vector<std::shared_ptr<const void>> attached RUSHES_GUARDED_BY(mutex);
 };
