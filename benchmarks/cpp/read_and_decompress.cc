@@ -84,7 +84,7 @@ bool Read(const File& file, std::vector<char>* bytes, std::vector<char>* payload
 
 // Large files are shared by the threads, message by message; it is simplest to look at each part as a file.
 std::vector<File> Split(const std::vector<File>& files) {
-  constexpr size_t kMaxMessages = 64;
+  constexpr size_t kMaxMessages = 16;
   std::vector<File> parts;
   for (const File& file : files) {
     for (size_t i = 0; i < file.payloads.size(); i += kMaxMessages) {
@@ -105,9 +105,9 @@ double Run(const std::vector<File>& files, int num_threads, bool* is_good) {
   for (int t = 0; t < num_threads; ++t) {
     threads.emplace_back([&] {
       thread_local std::vector<char> bytes, payload;
-      constexpr size_t kAtOnce = 16;
-      for (size_t at = next.fetch_add(kAtOnce); at < files.size(); at = next.fetch_add(kAtOnce)) {
-        for (size_t i = at; i < std::min(files.size(), at + kAtOnce); ++i) {
+      const size_t at_once = std::clamp<size_t>(files.size() / (static_cast<size_t>(num_threads) * 16), 1, 16);
+      for (size_t at = next.fetch_add(at_once); at < files.size(); at = next.fetch_add(at_once)) {
+        for (size_t i = at; i < std::min(files.size(), at + at_once); ++i) {
           if (!Read(files[i], &bytes, &payload)) failed = true;
         }
       }

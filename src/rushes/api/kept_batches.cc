@@ -11,22 +11,23 @@ KeptBatches::Kind* KeptBatches::FindKind(Dataset* dataset, const ScanKind& kind)
   return &dataset->kinds.front();
 }
 
-std::shared_ptr<const KeptBatch> KeptBatches::Find(EntryId dataset, const std::shared_ptr<const DatasetContent>& content,
-                                                   const ScanKind& kind, std::span<const std::string> ids) {
-  if (ids.empty()) return nullptr;
-  std::shared_ptr<const KeptBatch> batch;
-  {
-    MutexLock lock(mutex_);
-    const auto known = datasets_.find(dataset);
-    if (known == datasets_.end() || known->second.content.lock() != content) return nullptr;
-    const Kind* const own = FindKind(&known->second, kind);
-    if (own == nullptr) return nullptr;
+std::vector<std::shared_ptr<const KeptBatch>> KeptBatches::Find(EntryId dataset, const std::shared_ptr<const DatasetContent>& content,
+                                                                const ScanKind& kind, std::span<const std::string> ids, int64_t max_bytes) {
+  std::vector<std::shared_ptr<const KeptBatch>> found;
+  MutexLock lock(mutex_);
+  const auto known = datasets_.find(dataset);
+  if (known == datasets_.end() || known->second.content.lock() != content) return found;
+  const Kind* const own = FindKind(&known->second, kind);
+  if (own == nullptr) return found;
+  for (int64_t bytes = 0; !ids.empty() && (found.empty() || bytes < max_bytes);) {
     const auto it = own->by_first_id.find(ids[0]);
-    if (it == own->by_first_id.end()) return nullptr;
-    batch = it->second.lock();
+    auto batch = it == own->by_first_id.end() ? nullptr : it->second.lock();
+    if (batch == nullptr || batch->ids.size() > ids.size() || !std::ranges::equal(batch->ids, ids.first(batch->ids.size()))) break;
+    ids = ids.subspan(batch->ids.size());
+    bytes += batch->bytes_fetched;
+    found.push_back(std::move(batch));
   }
-  const bool is_it = batch != nullptr && batch->ids.size() <= ids.size() && std::ranges::equal(batch->ids, ids.first(batch->ids.size()));
-  return is_it ? batch : nullptr;
+  return found;
 }
 
 void KeptBatches::Add(EntryId dataset, const std::shared_ptr<const DatasetContent>& content, const ScanKind& kind,

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "rushes/catalog/catalog_state.h"
 #include "rushes/chunk/mutex.h"
@@ -18,9 +19,10 @@ namespace rushes {
 // dataset those count that were made of its present content, for the few kinds of scans that were made last. Thread safe.
 class KeptBatches {
  public:
-  // The batch of the segments that `ids` begins with; null: none is known.
-  std::shared_ptr<const KeptBatch> Find(EntryId dataset, const std::shared_ptr<const DatasetContent>& content, const ScanKind& kind,
-                                        std::span<const std::string> ids) RUSHES_EXCLUDES(mutex_);
+  // ChunkSource::Recall.
+  std::vector<std::shared_ptr<const KeptBatch>> Find(EntryId dataset, const std::shared_ptr<const DatasetContent>& content,
+                                                     const ScanKind& kind, std::span<const std::string> ids, int64_t max_bytes)
+      RUSHES_EXCLUDES(mutex_);
   void Add(EntryId dataset, const std::shared_ptr<const DatasetContent>& content, const ScanKind& kind,
            const std::shared_ptr<const KeptBatch>& batch) RUSHES_EXCLUDES(mutex_);
 

@@ -204,9 +204,10 @@ class LocalChunkSource final : public ChunkSource {
     store_bundle.Attach(std::move(batch));
   }
 
-  std::shared_ptr<const KeptBatch> Recall(const ScanKind& kind, std::span<const std::string> ids) override {
+  std::vector<std::shared_ptr<const KeptBatch>> Recall(const ScanKind& kind, std::span<const std::string> ids, int64_t max_bytes) override {
     const auto content = Content();
-    return content.ok() ? shared_->kept_batches.Find(dataset_, *content, kind, ids) : nullptr;
+    if (!content.ok()) return {};
+    return shared_->kept_batches.Find(dataset_, *content, kind, ids, max_bytes);
   }
 
  private:

@@ -182,8 +182,11 @@ class ChunkSource {
   // the bundle and the segments are the same; `segments` are those of the batch.
   virtual void Keep(const ScanKind& kind, std::span<const SegmentChunks> segments, const SegmentBundle& bundle,
                     std::shared_ptr<const KeptBatch> batch) {}
-  // What was kept of the segments that `ids` begins with; null: nothing. Cheap.
-  virtual std::shared_ptr<const KeptBatch> Recall(const ScanKind& kind, std::span<const std::string> ids) { return nullptr; }
+  // What was kept of the segments that `ids` begins with, one batch's after another's, until they have `max_bytes`; at least one if there
+  // is any. Cheap.
+  virtual std::vector<std::shared_ptr<const KeptBatch>> Recall(const ScanKind& kind, std::span<const std::string> ids, int64_t max_bytes) {
+    return {};
+  }
 
   // Which chunks of a segment a scan will ask for.
   using ChunksWanted = std::function<arrow::Result<std::vector<uint32_t>>(const SegmentChunks&)>;

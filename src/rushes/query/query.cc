@@ -218,8 +218,8 @@ class ScanReader final : public arrow::RecordBatchReader {
       lookup_size_ = lookup_size_ == 0 ? kFirstLookup : std::min(lookup_size_ * 4, kMaxLookup);
       size_t end = std::min(ids_->size(), next_id_ + lookup_size_);
       // Where something was recalled there will be more.
-      for (size_t at = next_id_ + 1; has_recalled_ && at < end; ++at) {
-        if (Recall(at) != nullptr) end = at;
+      for (size_t at = next_id_ + 1; at < end; ++at) {
+        if (MayRecall(at)) end = at;
       }
       const std::vector<std::string> ids(ids_->begin() + static_cast<int64_t>(next_id_), ids_->begin() + static_cast<int64_t>(end));
       next_id_ = end;
@@ -269,20 +269,19 @@ class ScanReader final : public arrow::RecordBatchReader {
     return true;
   }
 
-  std::shared_ptr<const KeptBatch> Recall(size_t first_id) const {
-    return plan_->source->Recall(kind_, std::span(*ids_).subspan(first_id));
+  bool MayRecall(size_t first_id) const {
+    return has_recalled_ && first_id < ids_->size() && !plan_->source->Recall(kind_, std::span(*ids_).subspan(first_id), 0).empty();
   }
 
   // What earlier scans have left of the next segments, if anything.
   std::unique_ptr<Wave> RecallWave() {
+    const auto all = plan_->source->Recall(kind_, std::span(*ids_).subspan(next_id_), kMaxWaveBytes);
+    if (all.empty()) return nullptr;
+    has_recalled_ = true;
     auto wave = std::make_unique<Wave>();
     Piece& piece = wave->pieces.emplace_back();
-    int64_t bytes = 0;
-    while (bytes < kMaxWaveBytes && next_id_ < ids_->size()) {
-      const auto kept = Recall(next_id_);
-      if (kept == nullptr) break;
+    for (const auto& kept : all) {
       next_id_ += kept->ids.size();
-      bytes += kept->bytes_fetched;
       if (ScanStatistics* const statistics = plan_->options.statistics.get()) {
         statistics->segments += static_cast<int64_t>(kept->ids.size());
         statistics->chunks_found += kept->chunks_found;
@@ -291,8 +290,6 @@ class ScanReader final : public arrow::RecordBatchReader {
       }
       piece.items.emplace_back().batches.push_back(kept->batch);
     }
-    if (piece.items.empty()) return nullptr;
-    has_recalled_ = true;
     return wave;
   }
 
@@ -326,7 +323,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     int64_t bytes = 0;
     while (segments.size() < kMaxWaveSegments) {
       if (found_.empty()) {
-        if (!plan_->reads_ahead() || (has_recalled_ && next_id_ < ids_->size() && Recall(next_id_) != nullptr)) break;
+        if (!plan_->reads_ahead() || MayRecall(next_id_)) break;
         ARROW_ASSIGN_OR_RAISE(const bool more, Lookup());
         if (!more) break;
       }

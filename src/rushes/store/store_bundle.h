@@ -33,7 +33,8 @@ struct StoreBundle {
   std::shared_ptr<arrow::StringArray> recording_ids;  // of each row
   int64_t byte_size = 0;
 
-  // Keeps something that was made of the lanes as long as the bundle is, the oldest of several goes: slices, for which `byte_size` has room.
+  // Keeps something that was made of the lanes as long as the bundle is, the oldest of several goes: slices, for which `byte_size` has
+  // room.
   void Attach(std::shared_ptr<const void> made) const RUSHES_EXCLUDES(mutex);
 
   std::span<const uint32_t> ChunksOf(size_t member) const { return std::span(chunks).subspan(member * lanes.size(), lanes.size()); }
