@@ -93,6 +93,22 @@ def test_the_rows_do_not_depend_on_what_is_kept(folder: Path, cache_bytes: int) 
             assert high.num_rows == sum(max(0, s + ROWS - 151) for s in range(SEGMENTS))
 
 
+def test_scans_of_another_kind_get_nothing_that_was_kept(folder: Path) -> None:
+    """The same columns, but other rows: alone, the segments of another shape have no row without `y`."""
+    columns = ["rerun_segment_id", "frame", Y]
+    everything = expected(range(SEGMENTS))
+    with rr.server.Server(datasets={"d": folder}) as server:
+        dataset = server.client().get_dataset("d")
+        for _ in range(3):
+            check(dataset, everything.filter(pc.field(Y).is_valid()), columns)
+            check(dataset, everything, columns, view_decides_rows=True)
+            check(
+                dataset.filter_contents(["/leg"]),
+                everything.filter(pc.field(Y).is_valid()),
+                columns,
+            )
+
+
 def test_a_second_dataset_and_a_registration_in_between(folder: Path, tmp_path: Path) -> None:
     for segment in range(20):
         record(tmp_path, segment)

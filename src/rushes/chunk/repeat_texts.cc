@@ -60,27 +60,24 @@ arrow::Result<std::shared_ptr<arrow::StringArray>> RepeatTexts(std::span<const T
     bytes += run.num_rows * length;
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> text, arrow::AllocateBuffer(bytes));
+  uint8_t* to = text->mutable_data();
+  for (const TextRun& run : runs) {
+    const int64_t size = run.num_rows * static_cast<int64_t>(run.text.size());
+    Repeat(run.text, to, size);
+    to += size;
+  }
+  std::shared_ptr<arrow::Buffer> offsets;
   const bool are_even = std::all_of(runs.begin(), runs.end(), [&](const TextRun& run) { return run.text.size() == runs[0].text.size(); });
   if (are_even) {
-    uint8_t* to = text->mutable_data();
+    ARROW_ASSIGN_OR_RAISE(offsets, EvenOffsets(runs.empty() ? 0 : static_cast<int32_t>(runs[0].text.size()), rows));
+  } else {
+    ARROW_ASSIGN_OR_RAISE(offsets, arrow::AllocateBuffer((rows + 1) * 4));
+    auto* offset = reinterpret_cast<int32_t*>(offsets->mutable_data());
+    int32_t end = 0;
+    *offset++ = 0;
     for (const TextRun& run : runs) {
-      const int64_t size = run.num_rows * static_cast<int64_t>(run.text.size());
-      Repeat(run.text, to, size);
-      to += size;
+      for (int64_t i = 0; i < run.num_rows; ++i) *offset++ = end += static_cast<int32_t>(run.text.size());
     }
-    ARROW_ASSIGN_OR_RAISE(auto offsets, EvenOffsets(runs.empty() ? 0 : static_cast<int32_t>(runs[0].text.size()), rows));
-    return std::make_shared<arrow::StringArray>(rows, std::move(offsets), std::move(text));
-  }
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets, arrow::AllocateBuffer((rows + 1) * 4));
-  auto* offset = reinterpret_cast<int32_t*>(offsets->mutable_data());
-  uint8_t* to = text->mutable_data();
-  int32_t end = 0;
-  *offset++ = 0;
-  for (const TextRun& run : runs) {
-    const auto length = static_cast<int32_t>(run.text.size());
-    Repeat(run.text, to, run.num_rows * length);
-    to += run.num_rows * length;
-    for (int64_t i = 0; i < run.num_rows; ++i) *offset++ = end += length;
   }
   return std::make_shared<arrow::StringArray>(rows, std::move(offsets), std::move(text));
 }

@@ -24,7 +24,8 @@ namespace rushes {
 // rows are right is seen by comparing with SegmentScan, which must give the same (tests/cpp/query/random_test.cc). Not thread safe.
 class AlignedRows {
  public:
-  // Shared by all of a scan: whether it is worth to ask for bundles, of which those that turn out not to be aligned were read in vain.
+  // Shared by all threads of a scan: whether it is worth to ask for bundles, of which those that turn out not to be aligned were read in
+  // vain. Thread safe; of two counts at once one may be lost, which costs a trial.
   class Trials {
    public:
     bool may_try() const { return credit_.load(std::memory_order_relaxed) > 0; }

@@ -31,8 +31,8 @@ int SegmentIndex::TimelineIndex(std::string_view name) const {
 }
 
 int SegmentIndex::EntityIndex(const EntityPath& entity) const {
-  const auto it = std::lower_bound(entities_->begin(), entities_->end(), entity);
-  return it != entities_->end() && *it == entity ? static_cast<int>(it - entities_->begin()) : -1;
+  const auto it = entities_->positions.find(entity);
+  return it == entities_->positions.end() ? -1 : static_cast<int>(it->second);
 }
 
 int64_t SegmentIndex::FindChunk(const ChunkId& id) const {
@@ -115,35 +115,25 @@ SegmentIndexBuilder::Entry SegmentIndexBuilder::Describe(const Chunk& chunk, con
   return entry;
 }
 
-namespace {
-
-using EntityList = std::vector<EntityPath>;
-
-// The keys, sorted: the list that another store has, if it has the same.
-std::shared_ptr<const EntityList> ShareEntities(const std::unordered_map<EntityPath, uint32_t>& entities) {
+// Those that another store has, if it has the same.
+std::shared_ptr<const SegmentIndex::Entities> SegmentIndex::Share(Entities entities) {
   static Mutex mutex;
-  static auto& known = *new std::unordered_multimap<size_t, std::weak_ptr<const EntityList>>();
+  static auto& known = *new std::unordered_multimap<size_t, std::weak_ptr<const Entities>>();
   static size_t next_sweep = 1024;
-  EntityList list;
-  list.reserve(entities.size());
-  for (const auto& [entity, position] : entities) list.push_back(entity);
-  std::sort(list.begin(), list.end());
-  size_t hash = list.size();
-  for (const EntityPath& entity : list) hash = hash * 0x9E3779B97F4A7C15ull + entity.hash();
+  size_t hash = entities.paths.size();
+  for (const EntityPath& entity : entities.paths) hash = hash * 0x9E3779B97F4A7C15ull + entity.hash();
   MutexLock lock(mutex);
   for (auto [it, end] = known.equal_range(hash); it != end; ++it) {
-    if (auto same = it->second.lock(); same != nullptr && *same == list) return same;
+    if (auto same = it->second.lock(); same != nullptr && same->paths == entities.paths) return same;
   }
   if (known.size() >= next_sweep) {
     std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
     next_sweep = std::max<size_t>(1024, 2 * known.size());
   }
-  auto shared = std::make_shared<const EntityList>(std::move(list));
+  auto shared = std::make_shared<const Entities>(std::move(entities));
   known.emplace(hash, shared);
   return shared;
 }
-
-}  // namespace
 
 arrow::Result<SegmentIndexPtr> SegmentIndexBuilder::Finish() {
   auto index = std::make_shared<SegmentIndex>();
@@ -170,13 +160,16 @@ arrow::Result<SegmentIndexPtr> SegmentIndexBuilder::Finish() {
     SegmentIndex::ColumnEntry entry;
   };
   std::vector<Cell> cells;
-  std::unordered_map<EntityPath, uint32_t> entity_index;
-  for (const Entry& row : rows_) entity_index.emplace(row.entity, 0);
-  index->entities_ = ShareEntities(entity_index);
-  for (uint32_t entity = 0; entity < index->entities_->size(); ++entity) entity_index[(*index->entities_)[entity]] = entity;
+  SegmentIndex::Entities entities;
+  for (const Entry& row : rows_) {
+    if (entities.positions.emplace(row.entity, 0).second) entities.paths.push_back(row.entity);
+  }
+  std::sort(entities.paths.begin(), entities.paths.end());
+  for (uint32_t i = 0; i < entities.paths.size(); ++i) entities.positions[entities.paths[i]] = i;
+  index->entities_ = SegmentIndex::Share(std::move(entities));
   for (size_t chunk = 0; chunk < n; ++chunk) {
     Entry& row = rows_[chunk];
-    const uint32_t entity = entity_index.at(row.entity);
+    const uint32_t entity = index->entities_->positions.at(row.entity);
     index->ids_.push_back(row.id);
     index->entity_of_.push_back(entity);
     index->flags_.push_back(row.is_static ? SegmentIndex::kStatic : 0);
@@ -213,7 +206,7 @@ arrow::Result<SegmentIndexPtr> SegmentIndexBuilder::Finish() {
   std::stable_sort(cells.begin(), cells.end(),
                    [](const Cell& a, const Cell& b) { return std::tie(a.entity, a.component) < std::tie(b.entity, b.component); });
   std::vector<uint32_t> visible(n, 0), total(n, 0);
-  index->entity_columns_.assign(index->entities_->size() + 1, 0);
+  index->entity_columns_.assign(index->entities().size() + 1, 0);
   for (size_t i = 0; i < cells.size();) {
     SegmentIndex::Column column;
     column.entity = cells[i].entity;
@@ -228,7 +221,7 @@ arrow::Result<SegmentIndexPtr> SegmentIndexBuilder::Finish() {
     ++index->entity_columns_[column.entity + 1];
   }
   // Descriptors that share an identifier are one column for static precedence.
-  for (uint32_t entity = 0; entity < index->entities_->size(); ++entity) {
+  for (uint32_t entity = 0; entity < index->entities().size(); ++entity) {
     index->entity_columns_[entity + 1] += index->entity_columns_[entity];
     std::unordered_map<std::string_view, bool> has_static;
     for (const auto& column : index->ColumnsOf(entity)) has_static[index->components_[column.component].component] |= column.has_static;
@@ -243,7 +236,7 @@ arrow::Result<SegmentIndexPtr> SegmentIndexBuilder::Finish() {
     if (!index->is_static(chunk) && total[chunk] > 0 && visible[chunk] == 0) index->flags_[chunk] |= SegmentIndex::kShadowed;
   }
 
-  index->entity_begin_.assign(index->entities_->size() + 1, 0);
+  index->entity_begin_.assign(index->entities().size() + 1, 0);
   for (const uint32_t entity : index->entity_of_) ++index->entity_begin_[entity + 1];
   std::partial_sum(index->entity_begin_.begin(), index->entity_begin_.end(), index->entity_begin_.begin());
   std::vector<uint32_t> next(index->entity_begin_.begin(), index->entity_begin_.end() - (index->entity_begin_.empty() ? 0 : 1));

@@ -61,8 +61,8 @@ class SegmentIndex {
 
   size_t num_chunks() const { return ids_.size(); }
   // Sorted. One list for all stores with the same entities, as long as one of them lives.
-  const std::vector<EntityPath>& entities() const { return *entities_; }
-  const std::shared_ptr<const std::vector<EntityPath>>& shared_entities() const { return entities_; }
+  const std::vector<EntityPath>& entities() const { return entities_->paths; }
+  std::shared_ptr<const std::vector<EntityPath>> shared_entities() const { return {entities_, &entities_->paths}; }
   const std::vector<Timeline>& timelines() const { return timelines_; }  // sorted by name
   const std::vector<ComponentDescriptor>& components() const { return components_; }
 
@@ -111,7 +111,14 @@ class SegmentIndex {
   static constexpr uint8_t kStatic = 1;
   static constexpr uint8_t kShadowed = 2;
 
-  std::shared_ptr<const std::vector<EntityPath>> entities_ = std::make_shared<const std::vector<EntityPath>>();
+  // What stores with the same entities share.
+  struct Entities {
+    std::vector<EntityPath> paths;  // sorted
+    std::unordered_map<EntityPath, uint32_t> positions;
+  };
+  static std::shared_ptr<const Entities> Share(Entities entities);
+
+  std::shared_ptr<const Entities> entities_ = std::make_shared<const Entities>();
   std::vector<Timeline> timelines_;
   std::vector<ComponentDescriptor> components_;
 
