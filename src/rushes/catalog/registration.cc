@@ -41,7 +41,9 @@ constexpr uint64_t kMaxBlueprintBytes = uint64_t{25} << 20;
 class CancellableSource final : public ByteSource {
  public:
   CancellableSource(ByteSourcePtr source, std::shared_ptr<const std::atomic<bool>> is_cancelled)
-      : ByteSource(source->name(), source->stamp()), source_(std::move(source)), is_cancelled_(std::move(is_cancelled)) {}
+      : ByteSource(source->name(), source->stamp(), source->is_local()),
+        source_(std::move(source)),
+        is_cancelled_(std::move(is_cancelled)) {}
 
  protected:
   arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> DoRead(const std::vector<ByteRange>& ranges) const override {

@@ -58,13 +58,21 @@ arrow::Result<bool> ChunkJoiner::Begin(std::string_view payload, const ChunkDeco
   return true;
 }
 
-arrow::Result<bool> ChunkJoiner::Add(const ChunkId& id, std::string_view payload) {
-  // Chunks of one writer have the same schema message, but for the id in it.
+// Chunks of one writer have the same schema message, but for the id in it.
+bool ChunkJoiner::IsLikeBefore(std::string_view payload, const Known& known) const {
+  if (schema_ == nullptr || payload.size() <= head_.size()) return false;
+  const auto digits = static_cast<size_t>(digits_), digits_end = digits + 2 * ChunkId::kNumBytes;
+  if (known.num_bytes >= head_.size() &&
+      (known.changes_begin == known.changes_end || (known.changes_begin >= digits && known.changes_end <= digits_end))) {
+    return true;
+  }
+  return std::memcmp(payload.data(), head_.data(), digits) == 0 &&
+         std::memcmp(payload.data() + digits_end, head_.data() + digits_end, head_.size() - digits_end) == 0;
+}
+
+arrow::Result<bool> ChunkJoiner::Add(const ChunkId& id, std::string_view payload, Known known) {
   const auto digits = static_cast<size_t>(digits_);
-  const bool is_like_before = schema_ != nullptr && payload.size() > head_.size() &&
-                              std::memcmp(payload.data(), head_.data(), digits) == 0 &&
-                              std::memcmp(payload.data() + digits + 2 * ChunkId::kNumBytes, head_.data() + digits + 2 * ChunkId::kNumBytes,
-                                          head_.size() - digits - 2 * ChunkId::kNumBytes) == 0;
+  const bool is_like_before = IsLikeBefore(payload, known);
   ChunkId found;
   bool is_first = false;
   if (is_like_before) {

@@ -44,7 +44,17 @@ class ChunkJoiner {
   // Adds a chunk from its payload, of which nothing is referred to afterwards. False, and nothing was added: it does not fit those before,
   // or it can only be decoded alone (another schema, an older version, dictionaries, types whose buffers are not plain values). Invalid
   // says what is wrong with it; never reads out of bounds. `id`: the one that the chunk must have.
-  arrow::Result<bool> Add(const ChunkId& id, std::string_view payload);
+  // `known` spares comparing.
+  struct Known {
+    // The first bytes of the payload are those of one that was added, but for some between changes_begin and changes_end.
+    size_t num_bytes = 0;
+    size_t changes_begin = 0;
+    size_t changes_end = 0;
+  };
+  arrow::Result<bool> Add(const ChunkId& id, std::string_view payload, Known known);
+  arrow::Result<bool> Add(const ChunkId& id, std::string_view payload) { return Add(id, payload, Known()); }
+  // Bytes of the payload added last that precede its values.
+  size_t last_head_size() const { return head_.size() + static_cast<size_t>(layout_.metadata_length); }
   int64_t num_rows() const { return num_rows_; }
   // All of them, with the id of the first one. At least one must have been added; the joiner is empty afterwards.
   arrow::Result<ChunkPtr> Finish();
@@ -67,6 +77,7 @@ class ChunkJoiner {
     int64_t num_items = 0;
   };
   static bool MakePlan(const arrow::DataType& list, Plan* plan);
+  bool IsLikeBefore(std::string_view payload, const Known& known) const;
   arrow::Result<bool> Begin(std::string_view payload, const ChunkDecoder::Head& head);
   arrow::Result<bool> AddRows(std::string_view body);
   arrow::Result<std::shared_ptr<arrow::ArrayData>> FinishColumn(const std::shared_ptr<arrow::DataType>& type, Column* column);

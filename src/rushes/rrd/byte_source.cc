@@ -8,7 +8,7 @@ namespace {
 class BufferSource : public ByteSource {
  public:
   BufferSource(std::string name, std::shared_ptr<arrow::Buffer> bytes)
-      : ByteSource(std::move(name), {bytes->size(), 0, ""}), bytes_(std::move(bytes)) {}
+      : ByteSource(std::move(name), {bytes->size(), 0, ""}, /*is_local=*/true), bytes_(std::move(bytes)) {}
 
  protected:
   arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> DoRead(const std::vector<ByteRange>& ranges) const override {

@@ -39,6 +39,8 @@ class ByteSource {
   const std::string& name() const { return name_; }
   int64_t size() const { return stamp_.size; }
   const SourceStamp& stamp() const { return stamp_; }
+  // In memory or in a file of this machine: to begin a read costs little, so that it is worth to read no more than a core's cache holds.
+  bool is_local() const { return is_local_; }
 
   // Exactly the bytes of `range`, in a buffer of their own. Invalid if the range leaves the file; IOError if it cannot be read.
   arrow::Result<std::shared_ptr<arrow::Buffer>> ReadAt(ByteRange range) const;
@@ -46,13 +48,14 @@ class ByteSource {
   arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> ReadRanges(const std::vector<ByteRange>& ranges) const;
 
  protected:
-  ByteSource(std::string name, SourceStamp stamp) : name_(std::move(name)), stamp_(std::move(stamp)) {}
+  ByteSource(std::string name, SourceStamp stamp, bool is_local) : name_(std::move(name)), stamp_(std::move(stamp)), is_local_(is_local) {}
   // `ranges` lie within the file.
   virtual arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> DoRead(const std::vector<ByteRange>& ranges) const = 0;
 
  private:
   std::string name_;
   SourceStamp stamp_;
+  bool is_local_;
 };
 
 using ByteSourcePtr = std::shared_ptr<const ByteSource>;

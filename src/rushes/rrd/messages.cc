@@ -164,37 +164,62 @@ arrow::Result<PackedManifest> ParseManifest(std::string_view bytes) {
   return manifest;
 }
 
-arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut) {
-  static constexpr char kWhere[] = "ArrowMsg";
-  ArrowMessage message;
-  bool has_store = false, has_payload = false;
+namespace {
+
+constexpr char kArrowMsg[] = "ArrowMsg";
+
+// Calls `take_other` for each field that does not belong to the payload.
+template <typename Take>
+arrow::Status ParsePayloadFields(ProtoReader* reader, ArrowPayload* out, Take take_other) {
+  bool has_payload = false;
   uint64_t encoding = 0;
-  ProtoReader reader(bytes, may_be_cut);
-  while (reader.Next()) {
+  while (reader->Next()) {
+    if (reader->is_varint(2)) {
+      ARROW_ASSIGN_OR_RAISE(out->compression, ToCompression(reader->value()));
+    } else if (reader->is_varint(3)) {
+      out->size_uncompressed = reader->value();
+    } else if (reader->is_varint(4)) {
+      encoding = reader->value();
+    } else if (reader->is_bytes(5)) {
+      out->payload = reader->bytes();
+      has_payload = true;
+    } else {
+      ARROW_RETURN_NOT_OK(take_other());
+    }
+  }
+  if (!reader->ok()) return Malformed(kArrowMsg);
+  if (encoding != kArrowIpc) {
+    return arrow::Status::Invalid("an ArrowMsg message has the unknown encoding ", encoding, " (1 = Arrow IPC is known)");
+  }
+  return has_payload ? arrow::Status::OK() : Missing(kArrowMsg, "payload");
+}
+
+}  // namespace
+
+arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes) {
+  ArrowMessage message;
+  bool has_store = false;
+  ProtoReader reader(bytes);
+  ARROW_RETURN_NOT_OK(ParsePayloadFields(&reader, &message, [&]() -> arrow::Status {
     if (reader.is_bytes(1)) {
       ARROW_ASSIGN_OR_RAISE(message.store_id, ParseStoreId(reader.bytes()));
       has_store = true;
-    } else if (reader.is_varint(2)) {
-      ARROW_ASSIGN_OR_RAISE(message.compression, ToCompression(reader.value()));
-    } else if (reader.is_varint(3)) {
-      message.size_uncompressed = reader.value();
-    } else if (reader.is_varint(4)) {
-      encoding = reader.value();
-    } else if (reader.is_bytes(5)) {
-      message.payload = reader.bytes();
-      has_payload = true;
     } else if (reader.is_bytes(6)) {
-      ARROW_ASSIGN_OR_RAISE(message.chunk_id, ParseTuid(reader.bytes(), kWhere));
+      ARROW_ASSIGN_OR_RAISE(message.chunk_id, ParseTuid(reader.bytes(), kArrowMsg));
     } else if (reader.is_varint(7)) {
       message.is_static = reader.value() != 0;
     }
-  }
-  if (!reader.ok()) return Malformed(kWhere);
-  if (!has_store) return Missing(kWhere, "store_id");
-  if (encoding != kArrowIpc)
-    return arrow::Status::Invalid("an ArrowMsg message has the unknown encoding ", encoding, " (1 = Arrow IPC is known)");
-  if (!has_payload) return Missing(kWhere, "payload");
+    return arrow::Status::OK();
+  }));
+  if (!has_store) return Missing(kArrowMsg, "store_id");
   return message;
+}
+
+arrow::Result<ArrowPayload> ParseArrowPayload(std::string_view bytes, bool may_be_cut) {
+  ArrowPayload payload;
+  ProtoReader reader(bytes, may_be_cut);
+  ARROW_RETURN_NOT_OK(ParsePayloadFields(&reader, &payload, [] { return arrow::Status::OK(); }));
+  return payload;
 }
 
 arrow::Result<RawStoreId> ParseArrowMessageStore(std::string_view first_bytes) {
@@ -341,8 +366,6 @@ std::string EncodeManifest(const StoreId& store_id, std::string_view schema, std
   return footer.Finish();
 }
 
-namespace {
-
 arrow::Status CheckLz4Sizes(size_t size, uint64_t size_uncompressed) {
   if (size_uncompressed > kMaxPayloadSize || size_uncompressed > kMaxLz4Ratio * size) {
     return arrow::Status::Invalid("an LZ4 block of ", size, " bytes cannot hold the announced ", size_uncompressed, " bytes");
@@ -354,6 +377,8 @@ arrow::Status CheckLz4Sizes(size_t size, uint64_t size_uncompressed) {
   }
   return arrow::Status::OK();
 }
+
+namespace {
 
 // Bytes written to `out`, which has `size_uncompressed`.
 arrow::Result<int64_t> DecompressLz4(std::string_view block, uint64_t size_uncompressed, char* out) {

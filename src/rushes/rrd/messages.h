@@ -41,12 +41,16 @@ struct RawStoreId {
   std::optional<std::string_view> application_id;
 };
 
-// One chunk's message. Views into the bytes it was parsed from.
-struct ArrowMessage {
-  RawStoreId store_id;
+// A chunk as it is in its message, a view into the bytes it was parsed from.
+struct ArrowPayload {
   Compression compression = Compression::kNone;
   uint64_t size_uncompressed = 0;
   std::string_view payload;
+};
+
+// One chunk's message. Views into the bytes it was parsed from.
+struct ArrowMessage : ArrowPayload {
+  RawStoreId store_id;
   std::optional<ChunkId> chunk_id;
   std::optional<bool> is_static;
 };
@@ -77,9 +81,11 @@ struct PackedManifest {
   std::string_view data;  // IPC stream with one batch, perhaps compressed
 };
 
-// Invalid names the field that is missing or malformed. `may_be_cut`: perhaps only the first bytes are given; then the payload is what
-// there is of it.
-arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes, bool may_be_cut = false);
+// Invalid names the field that is missing or malformed.
+arrow::Result<ArrowMessage> ParseArrowMessage(std::string_view bytes);
+// The payload alone: the ids are passed over, whatever they are. `may_be_cut`: perhaps only the first bytes are given; then the payload is
+// what there is of it.
+arrow::Result<ArrowPayload> ParseArrowPayload(std::string_view bytes, bool may_be_cut = false);
 arrow::Result<SetStoreInfo> ParseSetStoreInfo(std::string_view bytes);
 arrow::Result<BlueprintActivation> ParseBlueprintActivation(std::string_view bytes);
 arrow::Result<PackedManifest> ParseManifest(std::string_view bytes);
@@ -105,6 +111,8 @@ std::string EncodeManifest(const StoreId& store_id, std::string_view schema, std
 // The payload of an ArrowMsg or manifest, decompressed into a buffer of its own. Invalid if the sizes are impossible (above 16 GiB,
 // or more than 255 times the compressed size) or the LZ4 block is broken.
 arrow::Result<std::shared_ptr<arrow::Buffer>> Decompress(std::string_view payload, Compression compression, uint64_t size_uncompressed);
+// Of an LZ4 block: whether it may be tried to decompress it.
+arrow::Status CheckLz4Sizes(size_t size, uint64_t size_uncompressed);
 // The same in memory that is used again: what is returned lies in `payload` or `scratch`.
 arrow::Result<std::string_view> DecompressInto(std::string_view payload, Compression compression, uint64_t size_uncompressed,
                                                std::string* scratch);

@@ -39,7 +39,7 @@ arrow::Status OpenError(const std::string& path, int error) {
 
 class FileSource : public ByteSource {
  public:
-  FileSource(std::string path, SourceStamp stamp) : ByteSource(std::move(path), std::move(stamp)) {}
+  FileSource(std::string path, SourceStamp stamp) : ByteSource(std::move(path), std::move(stamp), /*is_local=*/true) {}
 
  protected:
   arrow::Result<std::vector<std::shared_ptr<arrow::Buffer>>> DoRead(const std::vector<ByteRange>& ranges) const override {
@@ -94,7 +94,7 @@ class FileSource : public ByteSource {
 class ArrowSource : public ByteSource {
  public:
   ArrowSource(std::string url, SourceStamp stamp, std::shared_ptr<arrow::fs::FileSystem> filesystem, std::string path)
-      : ByteSource(std::move(url), std::move(stamp)), filesystem_(std::move(filesystem)), path_(std::move(path)) {}
+      : ByteSource(std::move(url), std::move(stamp), /*is_local=*/false), filesystem_(std::move(filesystem)), path_(std::move(path)) {}
 
   static SourceStamp StampOf(const arrow::fs::FileInfo& info) {
     return {info.size(), info.mtime() == arrow::fs::kNoTime ? 0 : info.mtime().time_since_epoch().count(), ""};

@@ -12,13 +12,13 @@
 #include <utility>
 
 #include "rushes/chunk/chunk_ipc.h"
-#include "rushes/chunk/chunk_joiner.h"
 #include "rushes/rrd/format.h"
 #include "rushes/rrd/frame_reader.h"
 #include "rushes/rrd/hash.h"
 #include "rushes/rrd/messages.h"
 #include "rushes/rrd/proto_bytes.h"
 #include "rushes/rrd/writer.h"
+#include "rushes/store/message_joiner.h"
 
 // A file is taken apart from its end: a trailer leads to the footer and to the start of its stream; what lies before is another stream.
 // Streams without a footer, with a damaged one, or with one that is known to be wrong are read from start to end instead.
@@ -29,6 +29,7 @@ namespace {
 constexpr int64_t kTailSize = 64 << 10;
 constexpr int64_t kMaxGap = 64 << 10;        // between messages that are read together
 constexpr int64_t kMaxRun = 8 << 20;         // bytes read together, unless one message is larger
+constexpr int64_t kMaxLocalRun = 512 << 10;  // the same where they are decoded at once while they are in a core's cache
 constexpr uint64_t kMaxContested = 4 << 20;  // bytes of static chunks read to learn which one wins
 constexpr size_t kMaxWarnings = 16;
 // Writers of these versions listed chunks under the wrong store.
@@ -45,7 +46,7 @@ arrow::Status InFile(const ByteSource& source, uint64_t offset, const arrow::Sta
 }
 
 arrow::Result<ChunkPtr> DecodeMessage(std::string_view bytes) {
-  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes));
+  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowPayload(bytes));
   ARROW_ASSIGN_OR_RAISE(auto payload, rrd::Decompress(message.payload, message.compression, message.size_uncompressed));
   auto chunk = ChunkDecoder::Default().Decode(std::move(payload));
   // Whatever the decoder calls it: the bytes are bad.
@@ -458,7 +459,7 @@ struct Run {
   std::vector<size_t> requests;
 };
 
-std::vector<Run> PlanRuns(std::span<const ByteRange> ranges) {
+std::vector<Run> PlanRuns(std::span<const ByteRange> ranges, int64_t max_run) {
   std::vector<size_t> order(ranges.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const auto is_before = [&](size_t a, size_t b) { return ranges[a].offset < ranges[b].offset; };
@@ -469,7 +470,7 @@ std::vector<Run> PlanRuns(std::span<const ByteRange> ranges) {
     if (!runs.empty()) {
       ByteRange& last = runs.back().range;
       const int64_t end = std::max(last.end(), range.end());
-      if (range.offset <= last.end() + kMaxGap && end - last.offset <= kMaxRun) {
+      if (range.offset <= last.end() + kMaxGap && end - last.offset <= max_run) {
         last.size = end - last.offset;
         runs.back().requests.push_back(request);
         continue;
@@ -510,7 +511,7 @@ ByteRange StartOf(const SegmentIndex& index, uint32_t chunk, const std::vector<s
 // A part of a chunk, from the first bytes of its message; null if these do not suffice, or if it has to be decoded whole.
 // `guess`: bytes of the payload to begin with.
 arrow::Result<ChunkPtr> DecodePart(std::string_view bytes, const std::vector<std::string>& components, int64_t guess) {
-  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes, /*may_be_cut=*/true));
+  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowPayload(bytes, /*may_be_cut=*/true));
   ChunkDecoder& decoder = ChunkDecoder::Default();
   using Kind = ChunkDecoder::PartSize::Kind;
   std::shared_ptr<arrow::Buffer> start;
@@ -542,15 +543,18 @@ arrow::Status CheckPositions(const SegmentIndex& index, std::span<const uint32_t
   return arrow::Status::OK();
 }
 
+// Of messages that are decoded one by one as they come.
+int64_t MaxDecodedRun(const ByteSource& source) { return source.is_local() ? kMaxLocalRun : kMaxRun; }
+
 // Calls `take(request, bytes, buffer)` for each range, reading a few runs at a time; the bytes lie in the buffer.
 template <typename Take>
-arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange> messages, Take take) {
-  const std::vector<Run> runs = PlanRuns(messages);
+arrow::Status ForEachMessage(const ByteSource& source, int64_t max_run, std::span<const ByteRange> messages, Take take) {
+  const std::vector<Run> runs = PlanRuns(messages, max_run);
   for (size_t first = 0; first < runs.size();) {
     std::vector<ByteRange> ranges;
     int64_t bytes = 0;
     size_t last = first;
-    while (last < runs.size() && (last == first || bytes + runs[last].range.size <= kMaxRun)) {
+    while (last < runs.size() && (last == first || bytes + runs[last].range.size <= max_run)) {
       bytes += runs[last].range.size;
       ranges.push_back(runs[last++].range);
     }
@@ -572,21 +576,13 @@ arrow::Status ForEachMessage(const ByteSource& source, std::span<const ByteRange
   return arrow::Status::OK();
 }
 
-// Adds the chunk of a message to those to be joined; false if it does not fit.
-arrow::Result<bool> AddMessage(const ChunkId& id, std::string_view bytes, ChunkJoiner* joiner) {
-  thread_local std::string scratch;
-  ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(bytes));
-  ARROW_ASSIGN_OR_RAISE(const auto payload, rrd::DecompressInto(message.payload, message.compression, message.size_uncompressed, &scratch));
-  return joiner->Add(id, payload);
-}
-
 }  // namespace
 
 // A small chunk the way of ChunkJoiner, which costs half of what Arrow's reader does; null: only that can read it.
 arrow::Result<ChunkPtr> RecordingStore::DecodeSmall(std::string_view bytes, uint32_t chunk) const {
   if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kMaxMemberBytes) return nullptr;
-  ChunkJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
-  ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(chunk), bytes, &joiner));
+  MessageJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
+  ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), bytes));
   if (!fits) return nullptr;
   return joiner.Finish();
 }
@@ -612,37 +608,39 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
 
   std::vector<ByteRange> ranges;
   for (const size_t at : parts) ranges.push_back(StartOf(*index_, chunks[at], *values[at]));
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
-    const size_t at = parts[request];
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(bytes, *values[at], HeadBytes(*index_, chunks[at])));
-    if (chunk == nullptr) {
-      whole.push_back(at);
-      return arrow::Status::OK();
-    }
-    ARROW_RETURN_NOT_OK(check(at, *chunk));
-    if (cache != nullptr) cache->Insert(cache_owner_, chunks[at], values[at], chunk);
-    out[at] = std::move(chunk);
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, MaxDecodedRun(*source_), ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
+        const size_t at = parts[request];
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePart(bytes, *values[at], HeadBytes(*index_, chunks[at])));
+        if (chunk == nullptr) {
+          whole.push_back(at);
+          return arrow::Status::OK();
+        }
+        ARROW_RETURN_NOT_OK(check(at, *chunk));
+        if (cache != nullptr) cache->Insert(cache_owner_, chunks[at], values[at], chunk);
+        out[at] = std::move(chunk);
+        return arrow::Status::OK();
+      }));
 
   if (whole.empty()) return out;
   std::vector<uint32_t> positions;
   for (const size_t at : whole) positions.push_back(chunks[at]);
   ranges = PlacesOf(*index_, positions);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
-    const size_t at = whole[request];
-    ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(bytes, chunks[at]));
-    if (chunk == nullptr) {
-      ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(bytes));
-      ARROW_RETURN_NOT_OK(check(at, *chunk));
-    }
-    if (cache != nullptr) {
-      chunk = cache->times().Share(std::move(chunk));
-      cache->Insert(cache_owner_, chunks[at], nullptr, chunk);
-    }
-    out[at] = std::move(chunk);
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, MaxDecodedRun(*source_), ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
+        const size_t at = whole[request];
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(bytes, chunks[at]));
+        if (chunk == nullptr) {
+          ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(bytes));
+          ARROW_RETURN_NOT_OK(check(at, *chunk));
+        }
+        if (cache != nullptr) {
+          chunk = cache->times().Share(std::move(chunk));
+          cache->Insert(cache_owner_, chunks[at], nullptr, chunk);
+        }
+        out[at] = std::move(chunk);
+        return arrow::Status::OK();
+      }));
   return out;
 }
 
@@ -671,7 +669,7 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
 
   std::vector<uint32_t> members;
   std::vector<size_t> group_of;  // per member, of its group in `wanted`
-  std::vector<std::optional<ChunkJoiner>> joiners(wanted.size());
+  std::vector<std::optional<MessageJoiner>> joiners(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (joined[i] != nullptr || all.IsDissolved(wanted[i])) continue;
     int64_t rows = 0;
@@ -683,13 +681,14 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
     joiners[i].emplace(rows);
   }
   const std::vector<ByteRange> ranges = PlacesOf(*index_, members);
-  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
-    std::optional<ChunkJoiner>& joiner = joiners[group_of[request]];
-    if (!joiner) return arrow::Status::OK();
-    ARROW_ASSIGN_OR_RAISE(const bool fits, AddMessage(index_->id(members[request]), bytes, &*joiner));
-    if (!fits) joiner.reset();
-    return arrow::Status::OK();
-  }));
+  ARROW_RETURN_NOT_OK(
+      ForEachMessage(*source_, MaxDecodedRun(*source_), ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
+        std::optional<MessageJoiner>& joiner = joiners[group_of[request]];
+        if (!joiner) return arrow::Status::OK();
+        ARROW_ASSIGN_OR_RAISE(const bool fits, joiner->Add(index_->id(members[request]), bytes));
+        if (!fits) joiner.reset();
+        return arrow::Status::OK();
+      }));
 
   std::vector<std::vector<ChunkPtr>> out(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) {
@@ -719,14 +718,14 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::FindGroups(std
   return out;
 }
 
-arrow::Result<bool> RecordingStore::JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const {
+arrow::Result<bool> RecordingStore::JoinChunks(std::span<const uint32_t> chunks, std::span<MessageJoiner> joiners) const {
   ARROW_RETURN_NOT_OK(CheckPositions(*index_, chunks));
   bool fit = true;
-  ARROW_RETURN_NOT_OK(
-      ForEachMessage(*source_, PlacesOf(*index_, chunks), [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
-        if (!fit) return arrow::Status::OK();
-        return AddMessage(index_->id(chunks[request]), bytes, &joiners[request]).Value(&fit);
-      }));
+  ARROW_RETURN_NOT_OK(ForEachMessage(*source_, MaxDecodedRun(*source_), PlacesOf(*index_, chunks),
+                                     [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
+                                       if (!fit) return arrow::Status::OK();
+                                       return joiners[request].Add(index_->id(chunks[request]), bytes).Value(&fit);
+                                     }));
   return fit;
 }
 
@@ -735,7 +734,7 @@ arrow::Result<std::vector<ChunkMessage>> RecordingStore::ReadMessages(std::span<
   std::vector<ChunkMessage> out(chunks.size());
   const std::vector<ByteRange> ranges = PlacesOf(*index_, chunks);
   ARROW_RETURN_NOT_OK(ForEachMessage(
-      *source_, ranges, [&](size_t request, std::string_view view, const std::shared_ptr<arrow::Buffer>& buffer) -> arrow::Status {
+      *source_, kMaxRun, ranges, [&](size_t request, std::string_view view, const std::shared_ptr<arrow::Buffer>& buffer) -> arrow::Status {
         const auto bytes =
             arrow::SliceBuffer(buffer, view.data() - reinterpret_cast<const char*>(buffer->data()), static_cast<int64_t>(view.size()));
         ARROW_ASSIGN_OR_RAISE(const auto message, rrd::ParseArrowMessage(view));

@@ -13,7 +13,7 @@
 #include "arrow/result.h"
 #include "arrow/type.h"
 #include "rushes/chunk/chunk.h"
-#include "rushes/chunk/chunk_joiner.h"
+#
 #include "rushes/chunk/dataset_schema.h"
 #include "rushes/rrd/byte_source.h"
 #include "rushes/rrd/manifest.h"
@@ -21,6 +21,7 @@
 #include "rushes/rrd/segment_index.h"
 #include "rushes/store/chunk_cache.h"
 #include "rushes/store/chunk_groups.h"
+#include "rushes/store/message_joiner.h"
 
 namespace rushes {
 
@@ -69,7 +70,7 @@ class RecordingStore {
   // The same of the cache alone; KeyError if one is not there.
   arrow::Result<std::vector<std::vector<ChunkPtr>>> FindGroups(std::span<const uint32_t> groups, ChunkCache* cache) const;
   // Adds each chunk to the joiner at its position. False: one did not fit, or was not as the index says; then some may have been added.
-  arrow::Result<bool> JoinChunks(std::span<const uint32_t> chunks, std::span<ChunkJoiner> joiners) const;
+  arrow::Result<bool> JoinChunks(std::span<const uint32_t> chunks, std::span<MessageJoiner> joiners) const;
   // Tells this store's items in a ChunkCache from those of others: a number that is never reused.
   uint64_t cache_owner() const { return cache_owner_; }
   // Undecoded messages, in the order of `chunks`. Takes as much memory as the messages, plus at most 64 KiB between any two.

@@ -73,7 +73,7 @@ arrow::Result<StoreBundlePtr> MakeBundle(std::span<const StoreRequest> requests)
   const size_t num_lanes = requests[0].chunks.size();
   const SegmentIndex& first = *requests[0].store->index();
   std::vector<bool> is_static(num_lanes);
-  std::vector<ChunkJoiner> joiners;
+  std::vector<MessageJoiner> joiners;
   joiners.reserve(num_lanes);
   for (size_t lane = 0; lane < num_lanes; ++lane) {
     is_static[lane] = first.is_static(requests[0].chunks[lane]);

@@ -16,7 +16,8 @@ namespace {
 // A source that counts what is read of it.
 class CountingSource : public ByteSource {
  public:
-  explicit CountingSource(ByteSourcePtr source) : ByteSource(source->name(), source->stamp()), source_(std::move(source)) {}
+  explicit CountingSource(ByteSourcePtr source)
+      : ByteSource(source->name(), source->stamp(), source->is_local()), source_(std::move(source)) {}
   mutable int64_t bytes_read = 0;
 
  protected:
