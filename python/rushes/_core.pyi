@@ -80,7 +80,7 @@ class Scan:
 
 class Query:
     @property
-    def schema(self) -> ArrowSchema: ...
+    def schema(self) -> object: ...
     def scan(
         self,
         columns: list[str] | None = None,

@@ -31,7 +31,11 @@ from ._progress import DELAY_S, _is_terminal
 SEGMENT_ID = "rerun_segment_id"
 
 _FORMAT = pds.ParquetFileFormat()
-_WHY = "lazy dataset: read it through to_table, to_batches, scanner, or a query engine"
+# What a dataset is asked for that is not known to be lazy.
+_FRAGMENT = _FORMAT.make_fragment(
+    "lazy dataset: read it through to_table, to_batches, scanner, or a query engine",
+    pyarrow.fs.LocalFileSystem(),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Query:
         segments: Callable[[], list[str]],
         memory_budget: int | None = None,
     ) -> None:
-        self.schema: pa.Schema = pa.schema(query.schema)
+        self.schema: pa.Schema = query.schema
         self.label = label
         self._query = query
         self._segments = segments
@@ -322,8 +326,7 @@ class LazyDataset(pds.FileSystemDataset):  # type: ignore[misc]
     """
 
     def __init__(self, query: Query) -> None:
-        fragment = _FORMAT.make_fragment(_WHY, pyarrow.fs.LocalFileSystem())
-        super().__init__([fragment], query.schema, _FORMAT)
+        super().__init__([_FRAGMENT], query.schema, _FORMAT)
         self._query = query
 
     @property

@@ -46,16 +46,26 @@ nb::object StreamCapsule(std::shared_ptr<arrow::RecordBatchReader> reader) {
   return Capsule(std::move(exported), "arrow_array_stream");
 }
 
-nb::object PyarrowTable(const std::shared_ptr<arrow::Table>& table) {
-  using Wrap = PyObject* (*)(const std::shared_ptr<arrow::Table>&);
+namespace {
+
+// By a function of pyarrow's API for C++.
+template <typename T>
+nb::object WrapByPyarrow(const char* function, const std::shared_ptr<T>& object) {
+  using Wrap = PyObject* (*)(const std::shared_ptr<T>&);
   const nb::object functions = nb::module_::import_("pyarrow.lib").attr("__pyx_capi__");
-  const nb::object capsule = functions["pyarrow_wrap_table"];
+  const nb::object capsule = functions[function];
   const auto wrap = reinterpret_cast<Wrap>(PyCapsule_GetPointer(capsule.ptr(), PyCapsule_GetName(capsule.ptr())));
   if (wrap == nullptr) throw nb::python_error();
-  PyObject* const object = wrap(table);
-  if (object == nullptr) throw nb::python_error();
-  return nb::steal(object);
+  PyObject* const wrapped = wrap(object);
+  if (wrapped == nullptr) throw nb::python_error();
+  return nb::steal(wrapped);
 }
+
+}  // namespace
+
+nb::object PyarrowSchema(const std::shared_ptr<arrow::Schema>& schema) { return WrapByPyarrow("pyarrow_wrap_schema", schema); }
+
+nb::object PyarrowTable(const std::shared_ptr<arrow::Table>& table) { return WrapByPyarrow("pyarrow_wrap_table", table); }
 
 void BindArrowObjects(nb::module_& module) {
   nb::class_<SchemaObject>(module, "ArrowSchema")

@@ -24,8 +24,9 @@ nanobind::object SchemaCapsule(const arrow::Schema& schema);
 // A schema and an array, as `__arrow_c_array__` gives them.
 nanobind::tuple BatchCapsules(const arrow::RecordBatch& batch);
 nanobind::object StreamCapsule(std::shared_ptr<arrow::RecordBatchReader> reader);
-// As a `pyarrow.Table`, by pyarrow's own API for C++: the C data interface takes an array of a batch for some microseconds to the other
-// side, which is more than a slice costs to make. pyarrow and this module have the same libarrow.
+// As a `pyarrow.Schema` and a `pyarrow.Table`, by pyarrow's own API for C++: the C data interface takes an array of a batch for some
+// microseconds to the other side, which is more than a slice costs to make. pyarrow and this module have the same libarrow.
+nanobind::object PyarrowSchema(const std::shared_ptr<arrow::Schema>& schema);
 nanobind::object PyarrowTable(const std::shared_ptr<arrow::Table>& table);
 
 void BindArrowObjects(nanobind::module_& module);

@@ -44,7 +44,9 @@ void BindDataset(nb::module_& module) {
       nb::arg("filters"), nb::arg("paths"), "Which of the entity paths pass all filters.");
 
   nb::class_<QueryObject>(module, "Query")
-      .def_prop_ro("schema", [](const QueryObject& self) { return SchemaObject{self.query.get()->schema()}; })
+      .def_prop_ro(
+          "schema", [](const QueryObject& self) { return PyarrowSchema(self.query.get()->schema()); },
+          nb::sig("def schema(self) -> object"))
       .def(
           "scan",
           [](const QueryObject& self, std::optional<std::vector<std::string>> columns, std::optional<nb::bytes> filter,
@@ -56,9 +58,15 @@ void BindDataset(nb::module_& module) {
             if (memory_budget) options.memory_budget = *memory_budget;
             std::optional<arrow::compute::Expression> expression;
             if (filter) expression = ParseFilter(*filter);
-            return ScanObject([query = self.query.get(), columns = std::move(columns), expression = std::move(expression), options] {
-              return query->Scan(columns, expression, options);
-            });
+            const auto query = self.query.get();
+            const auto reads = query->source()->FetchesLocally() ? ScanObject::Reads::kPromptly : ScanObject::Reads::kLong;
+            return ScanObject(
+                [query, columns = std::move(columns), expression = std::move(expression), options](ScanObject::StopCheck check) mutable {
+                  ScanOptions checked = options;
+                  checked.check = std::move(check);
+                  return query->Scan(columns, expression, checked);
+                },
+                reads);
           },
           nb::arg("columns") = nb::none(), nb::arg("filter") = nb::none(), nb::arg("sql_filter_semantics") = false,
           nb::arg("memory_budget") = nb::none(), nb::arg("limit") = nb::none())

@@ -6,6 +6,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "arrow/buffer.h"
@@ -210,30 +211,75 @@ class InterruptibleReader final : public arrow::RecordBatchReader {
 
 }  // namespace
 
-ScanObject::ScanObject(Open open) : open_(std::make_shared<const Open>(std::move(open))), outcome_(std::make_shared<ScanOutcome>()) {}
+ScanObject::ScanObject(Open open, Reads reads)
+    : open_(std::make_shared<const Open>(std::move(open))), reads_(reads), outcome_(std::make_shared<ScanOutcome>()) {}
 
 ScanObject::~ScanObject() {
   if (outcome_ != nullptr && !IsForkedChild()) Py_CLEAR(outcome_->raised);
 }
 
 nb::object ScanObject::Stream(nb::object) {
-  auto reader = Check(CallBlocking([open = open_.get()] { return (*open)(); }));
+  auto reader = Check(CallBlocking([open = open_.get()] { return (*open)(nullptr); }));
   return StreamCapsule(std::make_shared<InterruptibleReader>(std::move(reader), outcome_));
 }
 
+namespace {
+
+// `check` ends it between batches, and within long ones.
+arrow::Result<std::shared_ptr<arrow::Table>> ReadAll(const ScanObject::Open& open, const ScanObject::StopCheck& check) {
+  ARROW_ASSIGN_OR_RAISE(const auto reader, open(check));
+  arrow::RecordBatchVector batches;
+  while (true) {
+    ARROW_RETURN_NOT_OK(check());
+    std::shared_ptr<arrow::RecordBatch> batch;
+    ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
+    if (batch == nullptr) return arrow::Table::FromRecordBatches(reader->schema(), batches);
+    batches.push_back(std::move(batch));
+  }
+}
+
+// Looks for signals, often enough for a Ctrl-C to feel immediate. Of the main thread, without the interpreter lock; does nothing on others.
+class SignalCheck {
+ public:
+  arrow::Status operator()() {
+    if (std::this_thread::get_id() != main_thread_) return arrow::Status::OK();
+    constexpr std::chrono::milliseconds kInterval{50};
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < kInterval) return arrow::Status::OK();
+    last_ = now;
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    if (PyErr_CheckSignals() != 0) raised_.emplace();  // takes the error
+    PyGILState_Release(gil);
+    return raised_ ? arrow::Status::Cancelled("interrupted") : arrow::Status::OK();
+  }
+  // With the interpreter lock.
+  void Raise() {
+    if (!raised_) return;
+    nb::python_error raised = *std::move(raised_);
+    raised_.reset();
+    throw raised;
+  }
+
+ private:
+  const std::thread::id main_thread_ = std::this_thread::get_id();
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::optional<nb::python_error> raised_;
+};
+
+}  // namespace
+
 nb::object ScanObject::ReadTable() {
+  if (reads_ == Reads::kPromptly && OnMainThread()) {
+    // To have another thread read while this one looks for signals would take longer than most tables do.
+    const auto signals = std::make_shared<SignalCheck>();
+    auto table = CallHere([open = open_.get(), signals] { return ReadAll(*open, [signals] { return (*signals)(); }); });
+    signals->Raise();
+    return PyarrowTable(Check(std::move(table)));
+  }
   // The main thread waits for the whole table: it need not be woken for a batch.
   const auto is_stopped = std::make_shared<std::atomic<bool>>(false);
-  const auto read = [open = open_.get(), is_stopped]() -> arrow::Result<std::shared_ptr<arrow::Table>> {
-    ARROW_ASSIGN_OR_RAISE(const auto reader, (*open)());
-    arrow::RecordBatchVector batches;
-    while (true) {
-      if (*is_stopped) return arrow::Status::Cancelled("interrupted");
-      std::shared_ptr<arrow::RecordBatch> batch;
-      ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
-      if (batch == nullptr) return arrow::Table::FromRecordBatches(reader->schema(), batches);
-      batches.push_back(std::move(batch));
-    }
+  const auto read = [open = open_.get(), is_stopped] {
+    return ReadAll(*open, [is_stopped] { return *is_stopped ? arrow::Status::Cancelled("interrupted") : arrow::Status::OK(); });
   };
   std::optional<arrow::Result<std::shared_ptr<arrow::Table>>> table;
   try {

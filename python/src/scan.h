@@ -17,9 +17,15 @@ struct ScanOutcome;
 // Not begun yet: `__arrow_c_stream__` or `read_table` begins it. Ctrl-C ends the wait for a batch.
 class ScanObject {
  public:
-  using Open = std::function<arrow::Result<std::shared_ptr<arrow::RecordBatchReader>>()>;
+  // For ScanOptions::check; null: nothing is to be checked.
+  using StopCheck = std::function<arrow::Status()>;
+  using Open = std::function<arrow::Result<std::shared_ptr<arrow::RecordBatchReader>>(StopCheck)>;
+  enum class Reads {
+    kLong,     // it may wait for others
+    kPromptly  // it works all the time, and calls its check meanwhile: the main thread may do that itself
+  };
   // `open` owns what it uses; it may run on any thread.
-  explicit ScanObject(Open open);
+  explicit ScanObject(Open open, Reads reads = Reads::kLong);
   ScanObject(ScanObject&&) = default;
   ~ScanObject();
 
@@ -31,6 +37,7 @@ class ScanObject {
 
  private:
   Owned<const Open> open_;
+  Reads reads_;
   std::shared_ptr<ScanOutcome> outcome_;
 };
 

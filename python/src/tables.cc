@@ -112,14 +112,14 @@ void AddTableCalls(nb::class_<ConnectionObject>& connection) {
              std::optional<nb::bytes> filter, bool sql_filter_semantics) {
             std::optional<arrow::compute::Expression> expression;
             if (filter) expression = ParseFilter(*filter);
-            return ScanObject([connection = self.connection.get(), id = ToEntryId(id), columns = std::move(columns),
-                               expression = std::move(expression),
-                               sql_filter_semantics]() -> arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> {
-              const OpenColumns open = [&](const auto& wanted) { return connection->ScanTable(id, wanted); };
-              if (!expression) return open(columns);
-              ARROW_ASSIGN_OR_RAISE(const auto schema, connection->GetTableSchema(id));
-              return MakeFilteredReader(schema, open, columns, expression, sql_filter_semantics);
-            });
+            return ScanObject(
+                [connection = self.connection.get(), id = ToEntryId(id), columns = std::move(columns), expression = std::move(expression),
+                 sql_filter_semantics](const ScanObject::StopCheck&) -> arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> {
+                  const OpenColumns open = [&](const auto& wanted) { return connection->ScanTable(id, wanted); };
+                  if (!expression) return open(columns);
+                  ARROW_ASSIGN_OR_RAISE(const auto schema, connection->GetTableSchema(id));
+                  return MakeFilteredReader(schema, open, columns, expression, sql_filter_semantics);
+                });
           },
           nb::arg("id"), nb::arg("columns") = nb::none(), nb::arg("filter") = nb::none(), nb::arg("sql_filter_semantics") = false)
       .def(

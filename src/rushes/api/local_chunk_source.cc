@@ -58,6 +58,10 @@ class LocalChunkSource final : public ChunkSource {
       : shared_(std::move(catalog)), keep_alive_(std::move(keep_alive)), dataset_(dataset) {}
 
   bool is_local() const override { return true; }
+  bool FetchesLocally() override {
+    const auto content = Content();
+    return content.ok() && (*content)->is_on_this_machine();
+  }
 
   arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() override {
     ARROW_ASSIGN_OR_RAISE(const auto content, Content());

@@ -50,7 +50,10 @@ DatasetContent::DatasetContent(Segments segments, std::shared_ptr<const DatasetS
       segment_table_(arrow::Status::UnknownError("not made")),
       manifest_(arrow::Status::UnknownError("not made")) {
   segment_ids_.reserve(segments_.size());
-  for (const auto& [id, segment] : segments_) segment_ids_.push_back(id);
+  for (const auto& [id, segment] : segments_) {
+    segment_ids_.push_back(id);
+    for (const LayerPtr& layer : segment->layers) is_on_this_machine_ &= layer->store->source().is_local();
+  }
 }
 
 arrow::Result<std::shared_ptr<const DatasetContent>> DatasetContent::Make(Segments segments) {

@@ -78,6 +78,8 @@ class DatasetContent {
   const std::vector<std::string>& segment_ids() const { return segment_ids_; }  // the same
   // The union over all layers. Never null.
   const std::shared_ptr<const DatasetSchema>& schema() const { return schema_; }
+  // Whether all its recordings are in memory or files of this machine.
+  bool is_on_this_machine() const { return is_on_this_machine_; }
 
   // One row per segment, in byte order of the ids.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentTable() const;
@@ -88,6 +90,7 @@ class DatasetContent {
   Segments segments_;
   std::vector<std::string> segment_ids_;
   std::shared_ptr<const DatasetSchema> schema_;
+  bool is_on_this_machine_ = true;
   mutable std::once_flag segment_table_once_;
   mutable arrow::Result<std::shared_ptr<arrow::RecordBatch>> segment_table_;
   mutable std::once_flag manifest_once_;

@@ -137,7 +137,11 @@ std::shared_ptr<arrow::Schema> DatasetSchema::ToArrow() const {
     for (const Timeline& timeline : timelines_) fields.push_back(IndexField(timeline));
     for (const ComponentColumn& column : columns_) fields.push_back(ComponentField(column));
   }
-  return arrow::schema(std::move(fields), arrow::key_value_metadata({{kMetaVersion, kSorbetVersion}}));
+  return arrow::schema(std::move(fields), ArrowMetadata());
+}
+
+std::shared_ptr<const arrow::KeyValueMetadata> DatasetSchema::ArrowMetadata() {
+  return arrow::key_value_metadata({{kMetaVersion, kSorbetVersion}});
 }
 
 arrow::Result<DatasetSchema> DatasetSchema::FromArrow(const arrow::Schema& schema) {

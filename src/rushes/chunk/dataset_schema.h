@@ -58,6 +58,7 @@ class DatasetSchema {
   // The schema as the catalog and the wire show it: row id, timelines, components, with the `rerun:*` field metadata and the
   // schema metadata `sorbet:version`. An empty schema gives no fields.
   std::shared_ptr<arrow::Schema> ToArrow() const;
+  static std::shared_ptr<const arrow::KeyValueMetadata> ArrowMetadata();  // of that schema
   // The inverse; reads schemas of any server and of RRD manifests (old ones after MigrateSchema). Invalid names the field.
   static arrow::Result<DatasetSchema> FromArrow(const arrow::Schema& schema);
   // The schema of a set of chunks of one segment; decides static and semantically empty flags from the data.

@@ -143,6 +143,8 @@ class ChunkSource {
 
   // Whether it knows its schema and segments without asking anybody, so that a caller need not fear to wait.
   virtual bool is_local() const { return false; }
+  // Whether it fetches from memory and files of this machine alone, so that no call takes long.
+  virtual bool FetchesLocally() { return false; }
   // The merged schema of all segments.
   virtual arrow::Result<std::shared_ptr<const DatasetSchema>> GetSchema() = 0;
   // All segment ids in byte order; never null.

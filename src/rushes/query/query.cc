@@ -49,7 +49,7 @@ arrow::Result<std::shared_ptr<arrow::Schema>> MakeQuerySchema(const DatasetSchem
       }
     }
   }
-  return arrow::schema(std::move(fields), schema.ToArrow()->metadata());
+  return arrow::schema(std::move(fields), DatasetSchema::ArrowMetadata());
 }
 
 namespace {
@@ -161,6 +161,7 @@ class ScanReader final : public arrow::RecordBatchReader {
       if (recalls_) kind_ = AlignedRows::KindOf(*plan_);
     }
     while (true) {
+      if (plan_->options.check) ARROW_RETURN_NOT_OK(plan_->options.check());
       if (!ready_.empty()) {
         *batch = std::move(ready_.front());
         ready_.pop_front();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -80,6 +81,8 @@ struct ScanOptions {
   int64_t min_partial_bytes = 16 * 1024;
   // Counts what is read, if given.
   std::shared_ptr<ScanStatistics> statistics;
+  // Called now and then while a batch is made, by whichever thread makes it; an error ends the scan. Must be cheap.
+  std::function<arrow::Status()> check;
 };
 
 // The schema of the dataframe that `query` gives over a dataset with `schema`: `rerun_segment_id`, all timelines, the component columns

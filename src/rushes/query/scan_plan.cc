@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <set>
+#include <unordered_set>
 
 #include "rushes/query/nearest.h"
 
@@ -118,7 +118,8 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
     fields.push_back(output.field);
     plan->outputs.push_back(std::move(output));
   }
-  plan->schema = arrow::schema(std::move(fields), query_schema->metadata());
+  const bool are_all = fields == query_schema->fields();
+  plan->schema = are_all ? query_schema : arrow::schema(std::move(fields), query_schema->metadata());
 
   if (filter) {
     ARROW_ASSIGN_OR_RAISE(plan->filter, RowFilter::Make(*filter, *query_schema, query.index, options.sql_filter_semantics));
@@ -133,7 +134,7 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
   }
 
   // Which entities decide the rows (docs/query.md, "Projection").
-  std::set<EntityPath> row_entities;
+  std::unordered_set<EntityPath> row_entities;
   size_t num_named = 0;
   bool all_static = true;
   for (const ViewColumn& column : plan->view) {
@@ -175,7 +176,7 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
 
   // Entities without a visible column matter too: a clear on them may act on others.
   std::vector<EntityPath> entities;
-  std::set<EntityPath> seen;
+  std::unordered_set<EntityPath> seen;
   bool all = true;
   for (const ComponentColumn& column : schema.columns()) {
     plan->has_clears |= column.is_tombstone();

@@ -30,6 +30,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::Next() {
     ARROW_RETURN_NOT_OK(Open());
   }
   while (true) {
+    if (plan_->options.check) ARROW_RETURN_NOT_OK(plan_->options.check());
     if (window_ != nullptr) {
       const int64_t rows = static_cast<int64_t>(window_->times.size());
       while (window_row_ < rows) {
