@@ -21,8 +21,10 @@ std::vector<std::shared_ptr<const KeptBatch>> KeptBatches::Find(EntryId dataset,
   if (own == nullptr) return found;
   for (int64_t bytes = 0; !ids.empty() && (found.empty() || bytes < max_bytes);) {
     const auto it = own->by_first_id.find(ids[0]);
-    auto batch = it == own->by_first_id.end() ? nullptr : it->second.lock();
-    if (batch == nullptr || batch->ids.size() > ids.size() || !std::ranges::equal(batch->ids, ids.first(batch->ids.size()))) break;
+    auto batch = it == own->by_first_id.end() ? nullptr : it->second.batch.lock();
+    if (batch == nullptr || batch->ids.size() > ids.size()) break;
+    const bool are_same = it->second.place == ids.data() || std::ranges::equal(batch->ids, ids.first(batch->ids.size()));
+    if (!are_same) break;
     ids = ids.subspan(batch->ids.size());
     bytes += batch->bytes_fetched;
     found.push_back(std::move(batch));
@@ -42,7 +44,11 @@ void KeptBatches::Add(EntryId dataset, const std::shared_ptr<const DatasetConten
     own.kinds.push_front({kind, {}});
     known = &own.kinds.front();
   }
-  known->by_first_id[batch->ids[0]] = batch;
+  const std::vector<std::string>& all = content->segment_ids();
+  const auto first = std::lower_bound(all.begin(), all.end(), batch->ids[0]);
+  const auto left = static_cast<size_t>(all.end() - first);
+  const bool follow = batch->ids.size() <= left && std::equal(batch->ids.begin(), batch->ids.end(), first);
+  known->by_first_id[batch->ids[0]] = {batch, follow ? &*first : nullptr};
 }
 
 }  // namespace rushes

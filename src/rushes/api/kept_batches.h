@@ -28,9 +28,14 @@ class KeptBatches {
 
  private:
   static constexpr size_t kMaxKinds = 4;
+  struct Known {
+    std::weak_ptr<const KeptBatch> batch;
+    // Where its segments follow each other in the content's list of ids; null: they do not.
+    const std::string* place = nullptr;
+  };
   struct Kind {
     ScanKind kind;
-    std::unordered_map<std::string, std::weak_ptr<const KeptBatch>> by_first_id;
+    std::unordered_map<std::string, Known> by_first_id;
   };
   struct Dataset {
     std::weak_ptr<const DatasetContent> content;

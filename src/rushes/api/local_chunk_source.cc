@@ -294,6 +294,54 @@ class LocalChunkSource final : public ChunkSource {
       timeline_of.push_back(selection.timeline.empty() ? -1 : index->TimelineIndex(selection.timeline));
     }
 
+    const auto set_span = [](const std::optional<TimeSpan>& span, ChunkInfo* info) {
+      if (!span) return;
+      info->start = span->start;
+      info->end = span->end;
+      info->has_timeline = true;
+    };
+    const auto add = [&](uint32_t layer, uint32_t chunk) {
+      const SegmentIndex& index = *indexes[layer];
+      ChunkInfo info;
+      info.locator = Place::Locator(layer, chunk);
+      info.id = index.id(chunk);
+      info.entity = indexes.size() == 1 ? index.entity(chunk) : entity_of[layer][index.entity(chunk)];
+      info.is_static = index.is_static(chunk);
+      info.num_rows = index.num_rows(chunk);
+      info.byte_size = static_cast<int64_t>(index.place(chunk).size_uncompressed);
+      if (timeline_of[layer] >= 0) set_span(index.Span(chunk, timeline_of[layer]), &info);
+      out.chunks.push_back(info);
+    };
+    const auto add_group = [&](uint32_t layer, const ChunkGroups& groups, uint32_t group) {
+      add(layer, groups.Members(group)[0]);
+      ChunkInfo& info = out.chunks.back();
+      const ChunkGroups::Summary& summary = groups.summary(group);
+      info.locator = Place::Locator(layer, group, /*is_group=*/true);
+      info.num_chunks = static_cast<uint32_t>(groups.Members(group).size());
+      info.num_rows = summary.num_rows;
+      info.byte_size = static_cast<int64_t>(summary.size_uncompressed);
+      if (timeline_of[layer] >= 0) set_span(groups.Span(group, timeline_of[layer]), &info);
+    };
+    const auto may_join = [&](const ChunkGroups& groups, uint32_t group) {
+      return groups.summary(group).max_member_bytes <= static_cast<uint64_t>(max_joined_bytes) && !groups.IsDissolved(group);
+    };
+
+    if (indexes.size() == 1 && selection.mode == SegmentSelection::Mode::kAll && !selection.entities && max_joined_bytes > 0) {
+      // All of it: the members of groups need not be looked at one by one.
+      const ChunkGroups& groups = segment->layers[0]->store->groups();
+      if (groups.size() > 0) {
+        out.chunks.reserve(groups.alone().size() + groups.size());
+        for (const uint32_t chunk : groups.alone()) add(0, chunk);
+        for (uint32_t group = 0; group < groups.size(); ++group) {
+          if (may_join(groups, group)) {
+            add_group(0, groups, group);
+          } else {
+            for (const uint32_t chunk : groups.Members(group)) add(0, chunk);
+          }
+        }
+        return out;
+      }
+    }
     const std::vector<SelectedChunk> selected = SelectChunks(indexes, selection);
     // Groups of which every member was selected are found whole: where the first member is, the others are left out.
     std::vector<const ChunkGroups*> groups_of(indexes.size(), nullptr);  // null: none
@@ -304,8 +352,7 @@ class LocalChunkSource final : public ChunkSource {
       groups_of[l] = &groups;
       members_left[l].resize(groups.size());
       for (uint32_t g = 0; g < groups.size(); ++g) {
-        const bool may_join = groups.max_member_bytes(g) <= static_cast<uint64_t>(max_joined_bytes) && !groups.IsDissolved(g);
-        members_left[l][g] = may_join ? static_cast<uint32_t>(groups.Members(g).size()) : ChunkGroups::kNone;
+        members_left[l][g] = may_join(groups, g) ? static_cast<uint32_t>(groups.Members(g).size()) : ChunkGroups::kNone;
       }
     }
     for (const SelectedChunk& chunk : selected) {
@@ -315,35 +362,13 @@ class LocalChunkSource final : public ChunkSource {
     }
     out.chunks.reserve(selected.size());
     for (const SelectedChunk& chunk : selected) {
-      const SegmentIndex& index = *indexes[chunk.layer];
-      const int timeline = timeline_of[chunk.layer];
-      ChunkInfo info;
-      info.locator = Place::Locator(chunk.layer, chunk.chunk);
-      std::span<const uint32_t> members(&chunk.chunk, 1);
-      if (const ChunkGroups* const groups = groups_of[chunk.layer]; groups != nullptr) {
-        const uint32_t group = groups->GroupOf(chunk.chunk);
-        if (group != ChunkGroups::kNone && members_left[chunk.layer][group] == 0) {
-          members = groups->Members(group);
-          if (members[0] != chunk.chunk) continue;
-          info.locator = Place::Locator(chunk.layer, group, /*is_group=*/true);
-          info.num_chunks = static_cast<uint32_t>(members.size());
-        }
+      const ChunkGroups* const groups = groups_of[chunk.layer];
+      const uint32_t group = groups == nullptr ? ChunkGroups::kNone : groups->GroupOf(chunk.chunk);
+      if (group == ChunkGroups::kNone || members_left[chunk.layer][group] != 0) {
+        add(chunk.layer, chunk.chunk);
+      } else if (groups->Members(group)[0] == chunk.chunk) {
+        add_group(chunk.layer, *groups, group);
       }
-      info.id = index.id(chunk.chunk);
-      const uint32_t entity = index.entity(chunk.chunk);
-      info.entity = indexes.size() == 1 ? entity : entity_of[chunk.layer][entity];
-      info.is_static = index.is_static(chunk.chunk);
-      info.num_rows = 0;
-      for (const uint32_t member : members) {
-        info.num_rows += index.num_rows(member);
-        info.byte_size += static_cast<int64_t>(index.place(member).size_uncompressed);
-        const auto span = timeline >= 0 ? index.Span(member, timeline) : std::nullopt;
-        if (!span) continue;
-        info.start = info.has_timeline ? std::min(info.start, span->start) : span->start;
-        info.end = info.has_timeline ? std::max(info.end, span->end) : span->end;
-        info.has_timeline = true;
-      }
-      out.chunks.push_back(info);
     }
     return out;
   }

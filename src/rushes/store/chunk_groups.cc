@@ -46,20 +46,17 @@ ChunkGroups::ChunkGroups(const SegmentIndex& index) {
   std::vector<uint64_t> components;
   for (uint32_t entity = 0; entity < index.entities().size(); ++entity) {
     std::vector<uint32_t> group;
-    int64_t rows = 0;
-    uint64_t bytes = 0, max_bytes = 0;
+    Summary summary;
     const auto close = [&] {
       if (group.size() > 1) {
         if (group_of_.empty()) group_of_.assign(index.num_chunks(), kNone);
         for (const uint32_t chunk : group) group_of_[chunk] = static_cast<uint32_t>(size());
         members_.insert(members_.end(), group.begin(), group.end());
         begin_.push_back(static_cast<uint32_t>(members_.size()));
-        max_member_bytes_.push_back(max_bytes);
+        summaries_.push_back(summary);
       }
       group.clear();
-      rows = 0;
-      bytes = 0;
-      max_bytes = 0;
+      summary = Summary();
     };
     for (const uint32_t chunk : index.ChunksOf(entity)) {
       if (!grouper.IsSmall(chunk)) {
@@ -68,18 +65,31 @@ ChunkGroups::ChunkGroups(const SegmentIndex& index) {
       }
       if (components.empty()) components = grouper.HashComponents();
       const uint64_t size = index.place(chunk).size_uncompressed;
-      if (!group.empty() && (rows + index.num_rows(chunk) > kMaxRows || bytes + size > kMaxBytes ||
+      if (!group.empty() && (summary.num_rows + index.num_rows(chunk) > kMaxRows || summary.size_uncompressed + size > kMaxBytes ||
                              components[chunk] != components[group.back()] || !grouper.Follows(chunk, group.back()))) {
         close();
       }
       group.push_back(chunk);
-      rows += index.num_rows(chunk);
-      bytes += size;
-      max_bytes = std::max(max_bytes, size);
+      summary.num_rows += index.num_rows(chunk);
+      summary.size_uncompressed += size;
+      summary.max_member_bytes = std::max(summary.max_member_bytes, size);
     }
     close();
   }
   is_dissolved_ = std::make_unique<std::atomic<bool>[]>(size());
+  if (size() == 0) return;
+  for (uint32_t chunk = 0; chunk < index.num_chunks(); ++chunk) {
+    if (group_of_[chunk] == kNone) alone_.push_back(chunk);
+  }
+  // Each begins where the one before has ended.
+  for (int timeline = 0; timeline < static_cast<int>(index.timelines().size()); ++timeline) {
+    for (uint32_t group = 0; group < size(); ++group) {
+      const auto members = Members(group);
+      auto span = index.Span(members.front(), timeline);
+      if (span) span->end = index.Span(members.back(), timeline)->end;
+      spans_.push_back(span);
+    }
+  }
 }
 
 }  // namespace rushes

@@ -580,7 +580,7 @@ arrow::Status ForEachMessage(const ByteSource& source, int64_t max_run, std::spa
 
 // A small chunk the way of ChunkJoiner, which costs half of what Arrow's reader does; null: only that can read it.
 arrow::Result<ChunkPtr> RecordingStore::DecodeSmall(std::string_view bytes, uint32_t chunk) const {
-  if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kMaxMemberBytes) return nullptr;
+  if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kCheapMemberBytes) return nullptr;
   MessageJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
   ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), bytes));
   if (!fits) return nullptr;
@@ -667,25 +667,32 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
   std::vector<ChunkPtr> joined(wanted.size());
   if (cache != nullptr) cache->Find(cache_owner_, keys, {}, &joined);
 
-  std::vector<uint32_t> members;
-  std::vector<size_t> group_of;  // per member, of its group in `wanted`
-  std::vector<std::optional<MessageJoiner>> joiners(wanted.size());
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (joined[i] != nullptr || all.IsDissolved(wanted[i])) continue;
-    int64_t rows = 0;
-    for (const uint32_t chunk : all.Members(wanted[i])) {
-      members.push_back(chunk);
-      group_of.push_back(i);
-      rows += index_->num_rows(chunk);
+  // Chunks, and of each its group's position in `wanted`.
+  struct Chunks {
+    std::vector<uint32_t> chunks;
+    std::vector<size_t> group_of;
+    void Add(std::span<const uint32_t> members, size_t group) {
+      chunks.insert(chunks.end(), members.begin(), members.end());
+      group_of.resize(chunks.size(), group);
     }
-    joiners[i].emplace(rows);
+  };
+  Chunks together, alone;
+  std::vector<std::optional<MessageJoiner>> joiners(wanted.size());
+  std::vector<bool> is_tried(wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (joined[i] != nullptr) continue;
+    const ChunkGroups::Summary& summary = all.summary(wanted[i]);
+    const bool is_kept = cache != nullptr && cache->MayKeep(static_cast<int64_t>(summary.size_uncompressed));
+    is_tried[i] = !all.IsDissolved(wanted[i]) && (is_kept || summary.max_member_bytes <= ChunkGroups::kCheapMemberBytes);
+    (is_tried[i] ? together : alone).Add(all.Members(wanted[i]), i);
+    if (is_tried[i]) joiners[i].emplace(summary.num_rows);
   }
-  const std::vector<ByteRange> ranges = PlacesOf(*index_, members);
+  const std::vector<ByteRange> ranges = PlacesOf(*index_, together.chunks);
   ARROW_RETURN_NOT_OK(
       ForEachMessage(*source_, MaxDecodedRun(*source_), ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
-        std::optional<MessageJoiner>& joiner = joiners[group_of[request]];
+        std::optional<MessageJoiner>& joiner = joiners[together.group_of[request]];
         if (!joiner) return arrow::Status::OK();
-        ARROW_ASSIGN_OR_RAISE(const bool fits, joiner->Add(index_->id(members[request]), bytes));
+        ARROW_ASSIGN_OR_RAISE(const bool fits, joiner->Add(index_->id(together.chunks[request]), bytes));
         if (!fits) joiner.reset();
         return arrow::Status::OK();
       }));
@@ -698,14 +705,14 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
         joined[i] = cache->times().Share(std::move(joined[i]));
         cache->Insert(cache_owner_, keys[i], nullptr, joined[i]);
       }
-    }
-    if (joined[i] != nullptr) {
-      out[i].push_back(std::move(joined[i]));
-    } else {
+    } else if (is_tried[i]) {
       all.Dissolve(wanted[i]);
-      ARROW_ASSIGN_OR_RAISE(out[i], ReadChunks(all.Members(wanted[i]), cache));
+      alone.Add(all.Members(wanted[i]), i);
     }
+    if (joined[i] != nullptr) out[i].push_back(std::move(joined[i]));
   }
+  ARROW_ASSIGN_OR_RAISE(auto read, ReadChunks(alone.chunks, cache));
+  for (size_t i = 0; i < read.size(); ++i) out[alone.group_of[i]].push_back(std::move(read[i]));
   return out;
 }
 

@@ -58,18 +58,18 @@ struct Shape {
   bool has_two_timelines = true;
 };
 
-// A chunk of a few rows that follows the one before in time.
-ChunkPtr MakeChunk(const Shape& shape, std::mt19937& random, uint64_t number, int64_t* time) {
+// A chunk of a few rows, or of so many, that follows the one before in time.
+ChunkPtr MakeChunk(const Shape& shape, std::mt19937& random, uint64_t number, int64_t* time, int rows = 0) {
   std::vector<Timeline> timelines = {{"frame", TimeType::kSequence}};
   if (shape.has_two_timelines) timelines.push_back({"log_time", TimeType::kTimestamp});
   ChunkBuilder builder(EntityPath::Parse(shape.entity), timelines);
   builder.AddColumn(Descriptor("A:numbers"), arrow::float64());
   builder.AddColumn(Descriptor("B:positions"), PositionType());
   if (shape.has_text) builder.AddColumn(Descriptor("C:text"), arrow::utf8());
-  const int rows = 1 + static_cast<int>(random() % 30);
+  if (rows == 0) rows = 1 + static_cast<int>(random() % 30);
   for (int row = 0; row < rows; ++row) {
     *time += 1 + static_cast<int64_t>(random() % 3);
-    const uint64_t id = shape.has_interleaved_ids ? random() % 1'000'000 : number * 1000 + static_cast<uint64_t>(row);
+    const uint64_t id = shape.has_interleaved_ids ? random() % 1'000'000 : number * 10'000 + static_cast<uint64_t>(row);
     std::vector<int64_t> times = {*time};
     if (shape.has_two_timelines) times.push_back(*time * 1000);
     std::vector<std::shared_ptr<arrow::Array>> cells = {Numbers(random, 1 + static_cast<int>(random() % 2)),
@@ -127,7 +127,7 @@ TEST_P(JoinedChunks, HoldTheRowsOfAll) {
     SCOPED_TRACE(shape.entity);
     std::vector<ChunkPtr> chunks;
     int64_t time = 0;
-    for (uint64_t number = 1; number <= 400; ++number) chunks.push_back(MakeChunk(shape, random, number, &time));
+    for (uint64_t number = 1; number <= 700; ++number) chunks.push_back(MakeChunk(shape, random, number, &time));
     const auto store = Open(Record(chunks, GetParam()));
     const ChunkGroups& groups = store->groups();
     ASSERT_GT(groups.size(), 1);
@@ -185,6 +185,77 @@ TEST(ChunkGroups, AreOfOneShapeOneAfterAnother) {
   EXPECT_EQ(members(2), (std::vector<uint32_t>{14, 15}));
   EXPECT_EQ(members(3), (std::vector<uint32_t>{5, 6, 7, 16}));
   EXPECT_EQ(groups.GroupOf(16), 3);
+}
+
+TEST(ChunkGroups, SayWhatTheirMembersAreTogether) {
+  std::mt19937 random(9);
+  std::vector<ChunkPtr> chunks;
+  int64_t time = 0;
+  for (uint64_t number = 1; number <= 900; ++number) {
+    // Now and then one that is too large for any.
+    chunks.push_back(MakeChunk({"/a"}, random, number, &time, number % 100 == 50 ? 5'000 : 0));
+  }
+  const auto store = Open(Record(chunks, rrd::Compression::kLz4));
+  const SegmentIndex& index = *store->index();
+  const ChunkGroups& groups = store->groups();
+  ASSERT_GT(groups.size(), 5);
+  std::vector<uint32_t> seen(groups.alone().begin(), groups.alone().end());
+  EXPECT_GE(seen.size(), 9);
+  for (const uint32_t chunk : groups.alone()) EXPECT_EQ(groups.GroupOf(chunk), ChunkGroups::kNone);
+  for (uint32_t group = 0; group < groups.size(); ++group) {
+    int64_t rows = 0;
+    uint64_t bytes = 0, most = 0;
+    for (const uint32_t chunk : groups.Members(group)) {
+      seen.push_back(chunk);
+      rows += index.num_rows(chunk);
+      bytes += index.place(chunk).size_uncompressed;
+      most = std::max(most, index.place(chunk).size_uncompressed);
+    }
+    EXPECT_EQ(groups.summary(group).num_rows, rows);
+    EXPECT_EQ(groups.summary(group).size_uncompressed, bytes);
+    EXPECT_EQ(groups.summary(group).max_member_bytes, most);
+    EXPECT_LE(rows, ChunkGroups::kMaxRows);
+    for (int timeline = 0; timeline < 2; ++timeline) {
+      int64_t start = kMaxTime, end = kMinTime;
+      for (const uint32_t chunk : groups.Members(group)) {
+        start = std::min(start, index.Span(chunk, timeline)->start);
+        end = std::max(end, index.Span(chunk, timeline)->end);
+      }
+      ASSERT_TRUE(groups.Span(group, timeline).has_value());
+      EXPECT_EQ(groups.Span(group, timeline)->start, start);
+      EXPECT_EQ(groups.Span(group, timeline)->end, end);
+    }
+  }
+  std::sort(seen.begin(), seen.end());
+  ASSERT_EQ(seen.size(), index.num_chunks());
+  for (uint32_t chunk = 0; chunk < seen.size(); ++chunk) EXPECT_EQ(seen[chunk], chunk);
+}
+
+// Large chunks are only worth joining for a cache.
+TEST(ChunkGroups, OfLargeMembersAreJoinedWhereTheyAreKept) {
+  std::mt19937 random(10);
+  std::vector<ChunkPtr> chunks;
+  int64_t time = 0;
+  for (uint64_t number = 1; number <= 6; ++number) chunks.push_back(MakeChunk({"/a"}, random, number, &time, 2'000));
+  const auto store = Open(Record(chunks, rrd::Compression::kLz4));
+  const ChunkGroups& groups = store->groups();
+  ASSERT_GE(groups.size(), 1);
+  ASSERT_GT(groups.summary(0).max_member_bytes, ChunkGroups::kCheapMemberBytes);
+  const uint32_t group = 0;
+  const size_t members = groups.Members(group).size();
+  ASSERT_GT(members, 1);
+  ChunkCache none(0), large(int64_t{64} << 20);
+  const auto one_by_one = store->ReadGroups(std::span(&group, 1)).ValueOrDie()[0];
+  EXPECT_EQ(one_by_one.size(), members);
+  EXPECT_EQ(store->ReadGroups(std::span(&group, 1), &none).ValueOrDie()[0].size(), members);
+  EXPECT_FALSE(groups.IsDissolved(group));
+  const auto joined = store->ReadGroups(std::span(&group, 1), &large).ValueOrDie()[0];
+  ASSERT_EQ(joined.size(), 1);
+  arrow::RecordBatchVector batches;
+  for (const ChunkPtr& chunk : one_by_one) batches.push_back(chunk->ToRecordBatch());
+  EXPECT_TRUE(joined[0]->ToRecordBatch()->Equals(*arrow::ConcatenateRecordBatches(batches).ValueOrDie()));
+  // What is there is taken, whoever asks.
+  EXPECT_EQ(store->ReadGroups(std::span(&group, 1), &large).ValueOrDie()[0], joined);
 }
 
 // What is wrong with one of them is said as if it had been read alone.
