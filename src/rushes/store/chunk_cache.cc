@@ -64,6 +64,43 @@ void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& val
   Evict(&evicted);
 }
 
+ChunkPtr ChunkCache::Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) {
+  std::vector<TimesPool::Earlier> earlier;
+  data = times_.Share(std::move(data), {owner, chunk}, &earlier);
+  Insert(owner, chunk, nullptr, data);
+  for (const TimesPool::Earlier& other : earlier) ShareTimes(other);
+  return data;
+}
+
+ChunkCache::Item* ChunkCache::FindWhole(uint64_t owner, uint32_t chunk) {
+  const auto store = stores_.find(owner);
+  if (store == stores_.end()) return nullptr;
+  Item* const* const place = Place(&store->second, chunk, "", /*add=*/false);
+  return place == nullptr ? nullptr : *place;
+}
+
+// Has a chunk that is kept share its times, too, if it still is the one that was meant.
+void ChunkCache::ShareTimes(const TimesPool::Earlier& chunk) {
+  ChunkPtr before;
+  {
+    MutexLock lock(mutex_);
+    const Item* const item = FindWhole(chunk.place.owner, chunk.place.chunk);
+    if (item == nullptr) return;
+    before = item->data;
+  }
+  if (before->time_array(chunk.timeline)->data()->buffers[1] != chunk.own) return;
+  std::vector<std::shared_ptr<arrow::Buffer>> times(before->schema().timelines().size());
+  times[static_cast<size_t>(chunk.timeline)] = chunk.shared;
+  ChunkPtr after = before->WithTimes(times);
+  std::list<Item> evicted;
+  MutexLock lock(mutex_);
+  Item* const item = FindWhole(chunk.place.owner, chunk.place.chunk);
+  if (item == nullptr || item->data != before) return;
+  size_bytes_ += after->byte_size() - before->byte_size();
+  item->data = std::move(after);
+  Evict(&evicted);
+}
+
 BundlePart ChunkCache::FindLocked(uint64_t owner, std::span<const uint32_t> chunks) {
   BundlePart best;
   const auto store = stores_.find(owner);

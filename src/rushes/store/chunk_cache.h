@@ -36,12 +36,12 @@ class ChunkCache {
   bool MayKeep(int64_t byte_size) const { return byte_size <= budget_bytes_ / 4; }
   // `values`: the components whose values `data` has; null: all.
   void Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
+  // Inserts a chunk that is there whole and of which others may have the times: returns it as it is kept, with these shared.
+  ChunkPtr Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
   // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
   BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);
   void InsertBundle(std::shared_ptr<const StoreBundle> bundle) RUSHES_EXCLUDES(mutex_);
   int64_t size_bytes() const RUSHES_EXCLUDES(mutex_);
-  // For the times of chunks that are to be inserted.
-  TimesPool& times() { return times_; }
   int64_t budget_bytes() const { return budget_bytes_; }
 
  private:
@@ -65,6 +65,8 @@ class ChunkCache {
   static std::string PartName(const ComponentList& values);
   static Item** Place(Store* store, uint32_t chunk, const std::string& part, bool add);
   BundlePart FindLocked(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_REQUIRES(mutex_);
+  void ShareTimes(const TimesPool::Earlier& chunk) RUSHES_EXCLUDES(mutex_);
+  Item* FindWhole(uint64_t owner, uint32_t chunk) RUSHES_REQUIRES(mutex_);
   void Evict(std::list<Item>* evicted) RUSHES_REQUIRES(mutex_);
   void Forget(const Item& item) RUSHES_REQUIRES(mutex_);
 

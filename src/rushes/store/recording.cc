@@ -635,8 +635,7 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
           ARROW_RETURN_NOT_OK(check(at, *chunk));
         }
         if (cache != nullptr) {
-          chunk = cache->times().Share(std::move(chunk));
-          cache->Insert(cache_owner_, chunks[at], nullptr, chunk);
+          chunk = cache->Keep(cache_owner_, chunks[at], std::move(chunk));
         }
         out[at] = std::move(chunk);
         return arrow::Status::OK();
@@ -702,8 +701,7 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
     if (joiners[i]) {
       ARROW_ASSIGN_OR_RAISE(joined[i], joiners[i]->Finish());
       if (cache != nullptr) {
-        joined[i] = cache->times().Share(std::move(joined[i]));
-        cache->Insert(cache_owner_, keys[i], nullptr, joined[i]);
+        joined[i] = cache->Keep(cache_owner_, keys[i], std::move(joined[i]));
       }
     } else if (is_tried[i]) {
       all.Dissolve(wanted[i]);

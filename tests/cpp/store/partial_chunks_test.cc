@@ -160,10 +160,21 @@ TEST(TimesPool, SharesEqualTimes) {
     }
     return builder.Finish({id, 0}).ValueOrDie();
   };
-  TimesPool pool;
-  const ChunkPtr first = pool.Share(make(1, 99)), other = pool.Share(make(2, 200)), second = pool.Share(make(3, 99)),
-                 third = pool.Share(make(4, 99));
+  ChunkCache cache(int64_t{1} << 20);
+  const ChunkPtr first = cache.Keep(7, 1, make(1, 99)), other = cache.Keep(7, 2, make(2, 200)), second = cache.Keep(8, 3, make(3, 99)),
+                 third = cache.Keep(7, 4, make(4, 99));
   EXPECT_NE(first->times(0), second->times(0));  // the first one's are part of its own bytes
+  // Until there are others: from then on it is found with theirs.
+  const uint32_t number = 1;
+  std::vector<ChunkPtr> found(1);
+  cache.Find(7, std::span(&number, 1), {}, &found);
+  ASSERT_NE(found[0], nullptr);
+  EXPECT_NE(found[0], first);
+  EXPECT_EQ(found[0]->times(0), second->times(0));
+  EXPECT_TRUE(found[0]->ToRecordBatch()->Equals(*first->ToRecordBatch()));
+  int64_t bytes = 0;
+  for (const ChunkPtr& chunk : {found[0], other, second, third}) bytes += chunk->byte_size();
+  EXPECT_EQ(cache.size_bytes(), bytes);
   EXPECT_EQ(second->times(0), third->times(0));
   EXPECT_NE(other->times(0), third->times(0));
   for (const ChunkPtr& chunk : {first, second, third}) {
