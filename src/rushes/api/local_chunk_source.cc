@@ -214,6 +214,17 @@ class LocalChunkSource final : public ChunkSource {
     return shared_->kept_batches.Find(dataset_, *content, kind, ids, max_bytes);
   }
 
+  arrow::Result<std::shared_ptr<arrow::StringArray>> RepeatId(const SegmentChunks& segment, int64_t num_rows) override {
+    constexpr int64_t kWorthKeeping = 1024;
+    const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
+    if (num_rows < kWorthKeeping || layers.empty()) return ChunkSource::RepeatId(segment, num_rows);
+    const uint64_t owner = layers[0]->store->cache_owner();
+    if (auto kept = shared_->cache.FindId(owner, num_rows)) return kept;
+    ARROW_ASSIGN_OR_RAISE(auto repeated, ChunkSource::RepeatId(segment, num_rows));
+    shared_->cache.InsertId(owner, repeated);
+    return repeated;
+  }
+
  private:
   // `only_kept`: KeyError if not all is in the cache.
   arrow::Result<std::vector<FetchedChunk>> Fetch(const SegmentChunks& segment, std::span<const uint32_t> chunks,

@@ -17,6 +17,7 @@
 #include "rushes/chunk/chunk.h"
 #include "rushes/chunk/chunk_joiner.h"
 #include "rushes/chunk/dataset_schema.h"
+#include "rushes/chunk/repeat_texts.h"
 
 namespace rushes {
 
@@ -188,6 +189,12 @@ class ChunkSource {
   // is any. Cheap.
   virtual std::vector<std::shared_ptr<const KeptBatch>> Recall(const ScanKind& kind, std::span<const std::string> ids, int64_t max_bytes) {
     return {};
+  }
+
+  // The segment's id for at least so many rows. A source that keeps decoded chunks may keep it with them. Cheap.
+  virtual arrow::Result<std::shared_ptr<arrow::StringArray>> RepeatId(const SegmentChunks& segment, int64_t num_rows) {
+    const TextRun run{segment.segment_id, num_rows};
+    return RepeatTexts({&run, 1});
   }
 
   // Which chunks of a segment a scan will ask for.

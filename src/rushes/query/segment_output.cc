@@ -158,8 +158,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
   switch (output.kind) {
     case ScanPlan::OutputKind::kSegmentId: {
       if (segment_ids_ != nullptr && segment_ids_->length() >= n) return SliceOf(segment_ids_, 0, n);
-      const TextRun run{segment_->segment_id, n};
-      return RepeatTexts({&run, 1});
+      ARROW_ASSIGN_OR_RAISE(auto ids, plan_->source->RepeatId(*segment_, n));
+      return SliceOf(std::move(ids), 0, n);
     }
     case ScanPlan::OutputKind::kIndex: {
       if (window.same != nullptr) {

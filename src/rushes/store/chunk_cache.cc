@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "arrow/util/byte_size.h"
+
 #include "rushes/store/store_bundle.h"
 
 namespace rushes {
 
-int64_t ChunkCache::Item::byte_size() const { return bundle != nullptr ? bundle->byte_size : data->byte_size(); }
+int64_t ChunkCache::Item::byte_size() const {
+  if (bundle != nullptr) return bundle->byte_size;
+  return repeated_id != nullptr ? arrow::util::TotalBufferSize(*repeated_id) : data->byte_size();
+}
 
 std::string ChunkCache::PartName(const ComponentList& values) {
   if (values == nullptr) return "";
@@ -57,8 +62,13 @@ void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& val
   Store& store = stores_[owner];
   Item** const place = Place(&store, chunk, part, /*add=*/true);
   if (*place != nullptr) return;
-  items_.push_front({owner, chunk, std::move(part), std::move(data), nullptr});
-  *place = &items_.front();
+  items_.emplace_front();
+  Item& item = items_.front();
+  item.owner = owner;
+  item.chunk = chunk;
+  item.part = std::move(part);
+  item.data = std::move(data);
+  *place = &item;
   ++store.num_items;
   size_bytes_ += size;
   Evict(&evicted);
@@ -98,6 +108,37 @@ void ChunkCache::ShareTimes(const TimesPool::Earlier& chunk) {
   if (item == nullptr || item->data != before) return;
   size_bytes_ += after->byte_size() - before->byte_size();
   item->data = std::move(after);
+  Evict(&evicted);
+}
+
+std::shared_ptr<arrow::StringArray> ChunkCache::FindId(uint64_t owner, int64_t num_rows) {
+  MutexLock lock(mutex_);
+  const auto store = stores_.find(owner);
+  if (store == stores_.end() || store->second.repeated_id == nullptr) return nullptr;
+  Item& item = *store->second.repeated_id;
+  if (item.repeated_id->length() < num_rows) return nullptr;
+  item.was_used = true;
+  return item.repeated_id;
+}
+
+void ChunkCache::InsertId(uint64_t owner, std::shared_ptr<arrow::StringArray> repeated) {
+  const int64_t size = arrow::util::TotalBufferSize(*repeated);
+  if (!MayKeep(size)) return;
+  std::list<Item> evicted;  // freed after the lock
+  MutexLock lock(mutex_);
+  Store& store = stores_[owner];
+  if (store.repeated_id == nullptr) {
+    items_.emplace_front();
+    store.repeated_id = &items_.front();
+    store.repeated_id->owner = owner;
+    ++store.num_items;
+  } else if (store.repeated_id->repeated_id->length() >= repeated->length()) {
+    return;
+  } else {
+    size_bytes_ -= store.repeated_id->byte_size();
+  }
+  store.repeated_id->repeated_id = std::move(repeated);
+  size_bytes_ += size;
   Evict(&evicted);
 }
 
@@ -151,7 +192,9 @@ void ChunkCache::Forget(const Item& item) {
     return;
   }
   const auto store = stores_.find(item.owner);
-  if (item.part.empty()) {
+  if (item.repeated_id != nullptr) {
+    store->second.repeated_id = nullptr;
+  } else if (item.part.empty()) {
     *Place(&store->second, item.chunk, "", /*add=*/false) = nullptr;
   } else {
     store->second.parts.erase({item.chunk, item.part});

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "arrow/array/array_binary.h"
 #include "rushes/chunk/chunk.h"
 #include "rushes/chunk/mutex.h"
 #include "rushes/store/times_pool.h"
@@ -41,17 +42,22 @@ class ChunkCache {
   // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
   BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);
   void InsertBundle(std::shared_ptr<const StoreBundle> bundle) RUSHES_EXCLUDES(mutex_);
+  // The id of the store's segment, repeated for at least so many rows; null: there is none so long.
+  std::shared_ptr<arrow::StringArray> FindId(uint64_t owner, int64_t num_rows) RUSHES_EXCLUDES(mutex_);
+  // In place of a shorter one.
+  void InsertId(uint64_t owner, std::shared_ptr<arrow::StringArray> repeated) RUSHES_EXCLUDES(mutex_);
   int64_t size_bytes() const RUSHES_EXCLUDES(mutex_);
   int64_t budget_bytes() const { return budget_bytes_; }
 
  private:
-  // A chunk, a part of one, a group, or a bundle.
+  // A chunk, a part of one, a group, a repeated id, or a bundle.
   struct Item {
     uint64_t owner = 0;
     uint32_t chunk = 0;
     std::string part;  // names of its components; empty: all
     ChunkPtr data;
-    std::shared_ptr<const StoreBundle> bundle;  // then there is nothing of the above
+    std::shared_ptr<arrow::StringArray> repeated_id;  // then there are neither number, part nor data
+    std::shared_ptr<const StoreBundle> bundle;        // then there is nothing of the above
     bool was_used = false;
     int64_t byte_size() const;
   };
@@ -60,6 +66,7 @@ class ChunkCache {
     std::vector<Item*> chunks, groups;  // whole ones, by number
     std::map<std::pair<uint32_t, std::string>, Item*> parts;
     std::vector<std::pair<Item*, uint32_t>> bundles;  // and which member of it the store is
+    Item* repeated_id = nullptr;
     size_t num_items = 0;
   };
   static std::string PartName(const ComponentList& values);

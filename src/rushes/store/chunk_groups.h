@@ -17,7 +17,7 @@ namespace rushes {
 // (ChunkJoiner). A group has 2 members at least, and at most kMaxRows rows and kMaxBytes bytes of payload. Thread safe.
 class ChunkGroups {
  public:
-  static constexpr int64_t kMaxRows = 8192;
+  static constexpr int64_t kMaxRows = 10'240;
   static constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
   static constexpr int64_t kMaxMemberRows = 4096;
   static constexpr uint64_t kMaxMemberBytes = uint64_t{256} << 10;

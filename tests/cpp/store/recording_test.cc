@@ -1,4 +1,5 @@
 #include "rushes/store/recording.h"
+#include "rushes/chunk/repeat_texts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -440,6 +441,32 @@ TEST(ChunkCache, KeepsToItsBudget) {
   ChunkCache tiny(size);
   tiny.Insert(1, 1, nullptr, chunk);
   EXPECT_EQ(tiny.size_bytes(), 0);
+}
+
+TEST(ChunkCache, KeepsRepeatedIdsWithinItsBudget) {
+  const auto repeat = [](const char* id, int64_t num_rows) {
+    const TextRun run{id, num_rows};
+    return RepeatTexts({&run, 1}).ValueOrDie();
+  };
+  const auto chunk = TestChunk(1, "/a", {}, {{1, {}, {{1, 2, 3}}, {}}});
+  ChunkCache cache(200'000);
+  EXPECT_EQ(cache.FindId(1, 10), nullptr);
+  cache.InsertId(1, repeat("run", 100));
+  cache.InsertId(2, repeat("other", 100));
+  EXPECT_EQ(cache.FindId(1, 100)->GetString(99), "run");
+  EXPECT_EQ(cache.FindId(1, 101), nullptr) << "as long as it is";
+  cache.InsertId(1, repeat("run", 1'000));
+  cache.InsertId(1, repeat("run", 500));
+  EXPECT_EQ(cache.FindId(1, 1'000)->length(), 1'000) << "a shorter one does not replace it";
+  EXPECT_EQ(cache.FindId(2, 100)->GetString(0), "other");
+  // It goes like anything else, and its store can be forgotten then.
+  cache.Insert(1, 0, nullptr, chunk);
+  for (uint64_t owner = 10; owner < 60; ++owner) cache.InsertId(owner, repeat("some", 1'000));
+  EXPECT_LE(cache.size_bytes(), cache.budget_bytes());
+  EXPECT_GT(cache.size_bytes(), cache.budget_bytes() / 2);
+  EXPECT_EQ(cache.FindId(10, 1), nullptr);
+  cache.InsertId(10, repeat("large", 10'000));
+  EXPECT_EQ(cache.FindId(10, 1), nullptr) << "no more than a quarter of the budget";
 }
 
 }  // namespace
