@@ -157,8 +157,9 @@ arrow::Result<std::shared_ptr<const ScanPlan>> ScanPlan::Make(std::shared_ptr<Ch
       if (!column.is_static && plan->filter->bounds().not_null.contains(column.name())) plan->not_null.push_back(static_cast<int>(i));
     }
   }
-  plan->only_needed_make_rows =
-      !plan->needs_every_cell() && query.index && (query.using_index_values.has_value() || !plan->not_null.empty());
+  plan->only_needed_make_rows = !plan->needs_every_cell() && query.index &&
+                                (query.using_index_values.has_value() || !plan->not_null.empty()) &&
+                                !plan->needs_all_values();  // of all that is in view little else is left to leave out
   for (ViewColumn& column : plan->view) {
     column.has_rows &= column.is_needed || !plan->only_needed_make_rows;
   }

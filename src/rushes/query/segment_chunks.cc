@@ -1,18 +1,32 @@
 #include "rushes/query/segment_chunks.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace rushes {
 
-bool HoldsNeeded(const ScanPlan& plan, const SegmentChunks& segment, uint32_t chunk) {
-  const auto needs = plan.needs.find(segment.entity_of(chunk));
-  if (needs == plan.needs.end()) return false;
+namespace {
+
+// `needs`: of the chunk's entity; null: nothing of it is needed.
+bool HoldsOf(const ScanPlan& plan, const ScanPlan::Needs* needs, const SegmentChunks& segment, uint32_t chunk) {
+  if (needs == nullptr) return false;
   const auto components = plan.source->ComponentsOf(segment, chunk);
   if (!components) return true;
-  const std::vector<std::string>& values = *needs->second.values;
+  const std::vector<std::string>& values = *needs->values;
   return std::any_of(components->begin(), components->end(), [&](const ChunkComponent& component) {
     return std::find(values.begin(), values.end(), component.name) != values.end();
   });
+}
+
+const ScanPlan::Needs* NeedsOf(const ScanPlan& plan, const EntityPath& entity) {
+  const auto it = plan.needs.find(entity);
+  return it == plan.needs.end() ? nullptr : &it->second;
+}
+
+}  // namespace
+
+bool HoldsNeeded(const ScanPlan& plan, const SegmentChunks& segment, uint32_t chunk) {
+  return HoldsOf(plan, NeedsOf(plan, segment.entity_of(chunk)), segment, chunk);
 }
 
 bool WantedEntities::IsWanted(const ScanPlan& plan, const SegmentChunks& segment, uint32_t entity) {
@@ -35,11 +49,21 @@ arrow::Result<std::vector<uint32_t>> ChunksOfScan(const ScanPlan& plan, const Se
   if (wanted == nullptr) wanted = &own;
   std::vector<uint32_t> chunks;
   chunks.reserve(segment.chunks.size());
+  // Chunks mostly follow others of their entity.
+  std::optional<uint32_t> entity;
+  const ScanPlan::Needs* needs = nullptr;
   for (uint32_t i = 0; i < segment.chunks.size(); ++i) {
     const ChunkInfo& info = segment.chunks[i];
     if (info.entity >= segment.entities->size()) return arrow::Status::Invalid("segment ", segment.segment_id, ": chunk without an entity");
     if (!info.is_static && !(plan.query.index && info.has_timeline)) continue;
-    if (!wanted->IsWanted(plan, segment, info.entity) || (plan.only_needed_make_rows && !HoldsNeeded(plan, segment, i))) continue;
+    if (!wanted->IsWanted(plan, segment, info.entity)) continue;
+    if (plan.only_needed_make_rows) {
+      if (entity != info.entity) {
+        entity = info.entity;
+        needs = NeedsOf(plan, segment.entity_of(i));
+      }
+      if (!HoldsOf(plan, needs, segment, i)) continue;
+    }
     chunks.push_back(i);
   }
   return chunks;

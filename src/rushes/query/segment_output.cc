@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "arrow/array/concatenate.h"
 #include "arrow/array/util.h"
 #include "arrow/buffer.h"
 #include "arrow/util/bit_util.h"
@@ -184,9 +185,17 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       const auto& type = output.field->type();
       if (column.static_cell != kNullCell) {
         if (column.static_rows != nullptr && column.static_rows->length() >= n) return SliceOf(column.static_rows, 0, n);
+        // A few rows are gathered, and doubled then.
+        constexpr int64_t kGathered = 256;
+        const int64_t few = std::min(n, kGathered);
         CellRuns cells;
-        cells.Repeat(column.static_cell, n);
-        return GatherCells(type, {cells, 0, n}, [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; });
+        cells.Repeat(column.static_cell, few);
+        const auto source = [&](uint32_t) -> const std::shared_ptr<arrow::ListArray>& { return column.static_column; };
+        ARROW_ASSIGN_OR_RAISE(auto rows, GatherCells(type, {cells, 0, few}, source));
+        while (rows->length() < n) {
+          ARROW_ASSIGN_OR_RAISE(rows, arrow::Concatenate({rows, rows->Slice(0, std::min(rows->length(), n - rows->length()))}));
+        }
+        return rows;
       }
       if (!window.is_known(view)) return arrow::MakeArrayOfNull(type, n);
       const auto slot_column = [&](uint32_t slot) -> const std::shared_ptr<arrow::ListArray>& { return slots_[slot].column(view); };

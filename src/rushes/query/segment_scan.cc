@@ -265,8 +265,11 @@ void SegmentScan::KeepWhereNotNull() {
     for (const uint32_t chunk : pending_) {
       const ChunkInfo& info = segment_->chunks[chunk];
       const EntityPath& entity = segment_->entity_of(chunk);
-      const auto needs = plan.needs.find(entity);
-      const bool may_clear = needs != plan.needs.end() && needs->second.has_clears && IsLogged(chunk, kClearComponent);
+      bool may_clear = false;
+      if (plan.has_clears) {
+        const auto needs = plan.needs.find(entity);
+        may_clear = needs != plan.needs.end() && needs->second.has_clears && IsLogged(chunk, kClearComponent);
+      }
       if (may_clear || (entity == view.entity && IsLogged(chunk, view.descriptor.component))) spans.emplace_back(info.start, info.end);
     }
     std::sort(spans.begin(), spans.end());
