@@ -61,7 +61,7 @@ void BindDataset(nb::module_& module) {
             const auto query = self.query.get();
             const auto reads = query->source()->FetchesLocally() ? ScanObject::Reads::kPromptly : ScanObject::Reads::kLong;
             return ScanObject(
-                [query, columns = std::move(columns), expression = std::move(expression), options](ScanObject::StopCheck check) mutable {
+                [query, columns = std::move(columns), expression = std::move(expression), options](ScanObject::StopCheck check) {
                   ScanOptions checked = options;
                   checked.check = std::move(check);
                   return query->Scan(columns, expression, checked);

@@ -81,7 +81,8 @@ struct ScanOptions {
   int64_t min_partial_bytes = 16 * 1024;
   // Counts what is read, if given.
   std::shared_ptr<ScanStatistics> statistics;
-  // Called now and then while a batch is made, by whichever thread makes it; an error ends the scan. Must be cheap.
+  // Called now and then while a batch is made, by whichever thread makes it, several at once; an error ends the scan.
+  // Must be cheap and thread safe.
   std::function<arrow::Status()> check;
 };
 

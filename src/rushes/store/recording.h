@@ -13,7 +13,6 @@
 #include "arrow/result.h"
 #include "arrow/type.h"
 #include "rushes/chunk/chunk.h"
-#
 #include "rushes/chunk/dataset_schema.h"
 #include "rushes/rrd/byte_source.h"
 #include "rushes/rrd/manifest.h"
