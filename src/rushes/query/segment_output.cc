@@ -18,52 +18,66 @@ constexpr int64_t kSmallCellBytes = 64;
 
 }  // namespace
 
-arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int position, const Window& window, int64_t begin,
-                                                                         int64_t end) const {
-  const int64_t n = end - begin;
-  const auto& type = ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type);
-  // Columns that are rows of chunks with the same times say the same: each buffer of times is looked at once.
-  struct Whole {
-    const Chunk* chunk;
-    int timeline;
-    int64_t row;
-  };
-  std::vector<Whole> wholes;
-  std::vector<const int64_t*> seen;
-  std::vector<CellSlice> others;
+SegmentScan::RowsBehind SegmentScan::FindRowsBehind(const Window& window, int64_t begin, int64_t end) const {
+  RowsBehind out;
   for (size_t view = 0; view < window.cells.size(); ++view) {
     if (!window.is_known(view)) continue;
     const CellSlice cells = window.slice(view, begin, end);
     const CellSlice::Piece first = *cells.begin();
-    if (first.length < n || first.step == 0) {
-      others.push_back(cells);
+    const bool is_one_piece = first.length >= end - begin;
+    if (is_one_piece && first.is_null()) continue;
+    if (!is_one_piece || first.step == 0) {
+      out.others.push_back(cells);
       continue;
     }
-    const Loaded& loaded = slots_[CellSlot(first.first)];
-    const int timeline = loaded.binding->other_timelines[static_cast<size_t>(position)];
-    if (timeline < 0) continue;
-    const Whole whole{loaded.chunk.get(), timeline, CellRow(first.first)};
-    const int64_t* const times = whole.chunk->times(timeline) + whole.row;
-    if (std::find(seen.begin(), seen.end(), times) != seen.end()) continue;
-    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const int64_t* known) {
-      return std::memcmp(known, times, static_cast<size_t>(n) * sizeof(int64_t)) == 0;
-    });
-    if (is_new) wholes.push_back(whole);
-    seen.push_back(times);
+    const RowsBehind::Whole whole{&slots_[CellSlot(first.first)], CellRow(first.first)};
+    // The columns of a chunk are neighbours, mostly.
+    if (out.wholes.empty() || out.wholes.back().loaded != whole.loaded || out.wholes.back().row != whole.row) out.wholes.push_back(whole);
   }
-  if (others.empty() && wholes.size() == 1) {
-    const auto times = wholes[0].chunk->time_array(wholes[0].timeline);
-    if (times->type()->Equals(*type)) return SliceOf(times, wholes[0].row, n);
+  return out;
+}
+
+// The times of another timeline, where the rows have them in one chunk as they are; else null.
+std::shared_ptr<arrow::Array> SegmentScan::SliceOtherIndex(int position, const RowsBehind& rows, int64_t n) const {
+  if (!rows.others.empty()) return nullptr;
+  const RowsBehind::Whole* found = nullptr;
+  const int64_t* times = nullptr;
+  for (const RowsBehind::Whole& whole : rows.wholes) {
+    const int timeline = whole.timeline(position);
+    if (timeline < 0) continue;
+    const int64_t* const own = whole.times(timeline);
+    if (found == nullptr) {
+      found = &whole;
+      times = own;
+    } else if (own != times && std::memcmp(own, times, static_cast<size_t>(n) * sizeof(int64_t)) != 0) {
+      return nullptr;
+    }
+  }
+  if (found == nullptr) return nullptr;
+  const auto array = found->loaded->chunk->time_array(found->timeline(position));
+  if (!array->type()->Equals(*ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type))) return nullptr;
+  return SliceOf(array, found->row, n);
+}
+
+// The latest time of the values of each row on another timeline.
+arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOtherIndex(int position, const RowsBehind& rows, int64_t n) const {
+  const auto& type = ArrowType(plan_->other_timelines[static_cast<size_t>(position)].type);
+  // Columns that are rows of chunks with the same times say the same: each buffer of times is looked at once.
+  std::vector<const int64_t*> seen;
+  for (const RowsBehind::Whole& whole : rows.wholes) {
+    const int timeline = whole.timeline(position);
+    if (timeline < 0) continue;
+    const int64_t* const times = whole.times(timeline);
+    if (std::find(seen.begin(), seen.end(), times) == seen.end()) seen.push_back(times);
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values, arrow::AllocateBuffer(n * 8));
   auto* const out = reinterpret_cast<int64_t*>(values->mutable_data());
   constexpr int64_t kNone = std::numeric_limits<int64_t>::min();  // no legal time
   std::fill(out, out + n, kNone);
-  for (const Whole& whole : wholes) {
-    const int64_t* const times = whole.chunk->times(whole.timeline) + whole.row;
+  for (const int64_t* const times : seen) {
     for (int64_t i = 0; i < n; ++i) out[i] = std::max(out[i], times[i]);
   }
-  for (const CellSlice& cells : others) {
+  for (const CellSlice& cells : rows.others) {
     for (const CellSlice::Piece piece : cells) {
       if (piece.is_null()) continue;
       const Loaded& loaded = slots_[CellSlot(piece.first)];
@@ -174,7 +188,11 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
     }
     case ScanPlan::OutputKind::kOtherIndex:
       if (!plan_->query.index) return arrow::MakeArrayOfNull(output.field->type(), n);
-      return MakeOtherIndex(output.position, window, begin, end);
+      {
+        const RowsBehind rows = FindRowsBehind(window, begin, end);
+        if (auto times = SliceOtherIndex(output.position, rows, n)) return times;
+        return MakeOtherIndex(output.position, rows, n);
+      }
     case ScanPlan::OutputKind::kOriginTime:
       return MakeOriginTimes(output, window, begin, end);
     case ScanPlan::OutputKind::kRowId:
@@ -307,27 +325,37 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> SegmentScan::MakeBatch(const 
       end = static_cast<int64_t>(selected->size());
     }
   }
+  const int64_t n = end - begin;
   arrow::ArrayVector columns(plan.outputs.size());
+  std::optional<RowsBehind> rows;
+  if (!plan.other_timelines.empty() && plan.query.index) rows = FindRowsBehind(*from, begin, end);
   // Slices are not worth a thread.
   int64_t num_gathered = 0;
-  for (const ScanPlan::Output& output : plan.outputs) {
-    const auto view = static_cast<size_t>(output.position);
-    num_gathered += output.kind == ScanPlan::OutputKind::kOtherIndex || output.kind == ScanPlan::OutputKind::kOriginTime ||
-                    output.kind == ScanPlan::OutputKind::kRowId ||
-                    (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->cells[view].runs().size() > 1);
-  }
-  const int threads = (end - begin) * num_gathered < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
-  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
-    const ScanPlan::Output& output = plan.outputs[static_cast<size_t>(i)];
-    for (size_t f = 0; f < filtered_on.size(); ++f) {
-      if (plan.filter_outputs[f].kind == output.kind && plan.filter_outputs[f].position == output.position) {
-        columns[static_cast<size_t>(i)] = filtered_on[f];
-        return arrow::Status::OK();
-      }
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const ScanPlan::Output& output = plan.outputs[i];
+    for (size_t f = 0; f < filtered_on.size() && columns[i] == nullptr; ++f) {
+      const ScanPlan::Output& known = plan.filter_outputs[f];
+      if (known.kind == output.kind && known.position == output.position) columns[i] = filtered_on[f];
     }
-    return MakeOutput(output, *from, begin, end).Value(&columns[static_cast<size_t>(i)]);
+    if (columns[i] != nullptr) continue;
+    const auto view = static_cast<size_t>(output.position);
+    if (output.kind == ScanPlan::OutputKind::kOtherIndex && rows) {
+      columns[i] = SliceOtherIndex(output.position, *rows, n);
+      num_gathered += columns[i] == nullptr;
+    } else {
+      num_gathered += output.kind == ScanPlan::OutputKind::kOriginTime || output.kind == ScanPlan::OutputKind::kRowId ||
+                      (output.kind == ScanPlan::OutputKind::kComponent && from->is_known(view) && from->cells[view].runs().size() > 1);
+    }
+  }
+  const int threads = n * num_gathered < 16384 && window.row_bytes.empty() ? 1 : max_threads_;
+  ARROW_RETURN_NOT_OK(ParallelFor(static_cast<int>(columns.size()), threads, [&](int i) {
+    std::shared_ptr<arrow::Array>& column = columns[static_cast<size_t>(i)];
+    if (column != nullptr) return arrow::Status::OK();
+    const ScanPlan::Output& output = plan.outputs[static_cast<size_t>(i)];
+    if (output.kind == ScanPlan::OutputKind::kOtherIndex && rows) return MakeOtherIndex(output.position, *rows, n).Value(&column);
+    return MakeOutput(output, *from, begin, end).Value(&column);
   }));
-  return arrow::RecordBatch::Make(plan.schema, end - begin, std::move(columns));
+  return arrow::RecordBatch::Make(plan.schema, n, std::move(columns));
 }
 
 // Without an index: one row of static values.

@@ -47,6 +47,7 @@ class SegmentScan {
   struct ClearCell;
   struct Column;
   struct Window;
+  struct RowsBehind;
   struct PendingFetch;
 
   // The times of rows: a list of its own, or those of chunks that follow each other, as they lie there.
@@ -107,7 +108,9 @@ class SegmentScan {
   void BeginStaticRow();
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOutput(const ScanPlan::Output& output, const Window& window, int64_t begin,
                                                           int64_t end) const;
-  arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const Window& window, int64_t begin, int64_t end) const;
+  RowsBehind FindRowsBehind(const Window& window, int64_t begin, int64_t end) const;
+  std::shared_ptr<arrow::Array> SliceOtherIndex(int position, const RowsBehind& rows, int64_t n) const;
+  arrow::Result<std::shared_ptr<arrow::Array>> MakeOtherIndex(int position, const RowsBehind& rows, int64_t n) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeOriginTimes(const ScanPlan::Output& output, const Window& window, int64_t begin,
                                                                int64_t end) const;
   arrow::Result<std::shared_ptr<arrow::Array>> MakeRowIds(const Window& window, int64_t begin, int64_t end) const;

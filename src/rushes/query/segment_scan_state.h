@@ -139,6 +139,20 @@ struct SegmentScan::Window {
   CellSlice slice(size_t view, int64_t begin, int64_t end) const { return {cells[view], begin, end}; }
 };
 
+// Where the times of neighbouring rows on other timelines come from: the logged rows behind their cells.
+struct SegmentScan::RowsBehind {
+  // Rows of a chunk, one after another, as many as there are.
+  struct Whole {
+    const Loaded* loaded;
+    int64_t row;  // the first
+
+    int timeline(int position) const { return loaded->binding->other_timelines[static_cast<size_t>(position)]; }
+    const int64_t* times(int timeline) const { return loaded->chunk->times(timeline) + row; }
+  };
+  std::vector<Whole> wholes;
+  std::vector<CellSlice> others;  // columns of another kind
+};
+
 struct SegmentScan::PendingFetch {
   std::vector<uint32_t> chunks;                                     // positions in the segment's chunks
   std::vector<uint8_t> is_part;                                     // per chunk: fetched without the values of some components

@@ -18,9 +18,9 @@ namespace rushes {
 class ChunkGroups {
  public:
   static constexpr int64_t kMaxRows = 10'240;
-  static constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
+  static constexpr uint64_t kMaxBytes = uint64_t{2} << 20;
   static constexpr int64_t kMaxMemberRows = 4096;
-  static constexpr uint64_t kMaxMemberBytes = uint64_t{256} << 10;
+  static constexpr uint64_t kMaxMemberBytes = uint64_t{512} << 10;
   // To join larger ones costs more than to decode each: that is worth it only where the result is kept for the next scan.
   static constexpr uint64_t kCheapMemberBytes = uint64_t{80} << 10;
 
