@@ -75,11 +75,20 @@ void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& val
 }
 
 ChunkPtr ChunkCache::Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) {
-  std::vector<TimesPool::Earlier> earlier;
-  data = times_.Share(std::move(data), {owner, chunk}, &earlier);
+  if (!MayKeep(data->byte_size())) return data;
+  // Inserted before others are told of its times: whoever finds them equal finds the chunk here.
   Insert(owner, chunk, nullptr, data);
-  for (const TimesPool::Earlier& other : earlier) ShareTimes(other);
-  return data;
+  {
+    MutexLock lock(mutex_);
+    const Item* const item = FindWhole(owner, chunk);
+    if (item != nullptr && item->data != data) return item->data;  // somebody else was faster
+  }
+  const TimesPool::Place place{owner, chunk};
+  std::vector<TimesPool::Earlier> earlier;
+  const std::vector<TimesPool::Move> moves = times_.Share(*data, place, &earlier);
+  const ChunkPtr moved = ShareTimes(place, moves);
+  for (const TimesPool::Earlier& other : earlier) ShareTimes(other.place, std::span(&other.move, 1));
+  return moved != nullptr ? moved : data;
 }
 
 ChunkCache::Item* ChunkCache::FindWhole(uint64_t owner, uint32_t chunk) {
@@ -89,26 +98,35 @@ ChunkCache::Item* ChunkCache::FindWhole(uint64_t owner, uint32_t chunk) {
   return place == nullptr ? nullptr : *place;
 }
 
-// Has a chunk that is kept share its times, too, if it still is the one that was meant.
-void ChunkCache::ShareTimes(const TimesPool::Earlier& chunk) {
-  ChunkPtr before;
-  {
+// Moves times of a chunk to where others have them, those that still lie where they did; null: it is not here any more.
+ChunkPtr ChunkCache::ShareTimes(const TimesPool::Place& place, std::span<const TimesPool::Move> moves) {
+  while (true) {
+    ChunkPtr before;
+    {
+      MutexLock lock(mutex_);
+      const Item* const item = FindWhole(place.owner, place.chunk);
+      if (item == nullptr) return nullptr;
+      before = item->data;
+    }
+    std::vector<std::shared_ptr<arrow::Buffer>> times(before->schema().timelines().size());
+    bool any = false;
+    for (const TimesPool::Move& move : moves) {
+      if (before->time_array(move.timeline)->data()->buffers[1] != move.from) continue;
+      times[static_cast<size_t>(move.timeline)] = move.to;
+      any = true;
+    }
+    if (!any) return before;
+    ChunkPtr after = before->WithTimes(times);
+    std::list<Item> evicted;  // freed after the lock
     MutexLock lock(mutex_);
-    const Item* const item = FindWhole(chunk.place.owner, chunk.place.chunk);
-    if (item == nullptr) return;
-    before = item->data;
+    Item* const item = FindWhole(place.owner, place.chunk);
+    if (item == nullptr) return nullptr;
+    if (item->data != before) continue;  // others of its times were moved meanwhile
+    size_bytes_ += after->byte_size() - before->byte_size();
+    item->data = after;
+    Evict(&evicted);
+    return after;
   }
-  if (before->time_array(chunk.timeline)->data()->buffers[1] != chunk.own) return;
-  std::vector<std::shared_ptr<arrow::Buffer>> times(before->schema().timelines().size());
-  times[static_cast<size_t>(chunk.timeline)] = chunk.shared;
-  ChunkPtr after = before->WithTimes(times);
-  std::list<Item> evicted;
-  MutexLock lock(mutex_);
-  Item* const item = FindWhole(chunk.place.owner, chunk.place.chunk);
-  if (item == nullptr || item->data != before) return;
-  size_bytes_ += after->byte_size() - before->byte_size();
-  item->data = std::move(after);
-  Evict(&evicted);
 }
 
 std::shared_ptr<arrow::StringArray> ChunkCache::FindId(uint64_t owner, int64_t num_rows) {

@@ -72,7 +72,7 @@ class ChunkCache {
   static std::string PartName(const ComponentList& values);
   static Item** Place(Store* store, uint32_t chunk, const std::string& part, bool add);
   BundlePart FindLocked(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_REQUIRES(mutex_);
-  void ShareTimes(const TimesPool::Earlier& chunk) RUSHES_EXCLUDES(mutex_);
+  ChunkPtr ShareTimes(const TimesPool::Place& place, std::span<const TimesPool::Move> moves) RUSHES_EXCLUDES(mutex_);
   Item* FindWhole(uint64_t owner, uint32_t chunk) RUSHES_REQUIRES(mutex_);
   void Evict(std::list<Item>* evicted) RUSHES_REQUIRES(mutex_);
   void Forget(const Item& item) RUSHES_REQUIRES(mutex_);

@@ -19,47 +19,48 @@ std::shared_ptr<arrow::Buffer> TimesPool::Find(const Chunk& chunk, int timeline,
   const int64_t length = chunk.num_rows();
   uint64_t key = static_cast<uint64_t>(length);
   for (const int64_t at : {int64_t{0}, length / 3, length / 2, length - 1}) key = Mix(key, static_cast<uint64_t>(times[at]));
-  Known known;
-  std::shared_ptr<arrow::Buffer> candidate;
-  {
-    MutexLock lock(mutex_);
-    const auto it = known_.find(key);
-    if (it != known_.end()) {
-      known = it->second;
-      candidate = known.times.lock();
-    }
-  }
   const auto bytes = length * static_cast<int64_t>(sizeof(int64_t));
-  const bool is_equal =
-      candidate != nullptr && candidate->size() == bytes && std::memcmp(candidate->data(), times, static_cast<size_t>(bytes)) == 0;
-  if (is_equal && known.is_shared) return candidate;
-  std::shared_ptr<arrow::Buffer> out;
-  if (is_equal) {
-    auto copy = arrow::AllocateBuffer(bytes);
-    if (!copy.ok()) return nullptr;
-    std::memcpy((*copy)->mutable_data(), times, static_cast<size_t>(bytes));
-    out = std::move(*copy);
-    earlier->push_back({known.place, known.timeline, std::move(candidate), out});
+  const std::shared_ptr<arrow::Buffer> own = chunk.time_array(timeline)->data()->buffers[1];
+  std::shared_ptr<arrow::Buffer> copy;
+  while (true) {
+    Known seen;
+    {
+      MutexLock lock(mutex_);
+      if (const auto it = known_.find(key); it != known_.end()) seen = it->second;
+    }
+    const std::shared_ptr<arrow::Buffer> candidate = seen.times.lock();
+    const bool is_equal =
+        candidate != nullptr && candidate->size() == bytes && std::memcmp(candidate->data(), times, static_cast<size_t>(bytes)) == 0;
+    if (is_equal && seen.is_shared) return candidate;
+    if (is_equal && copy == nullptr) {
+      auto made = arrow::AllocateBuffer(bytes);
+      if (!made.ok()) return nullptr;
+      std::memcpy((*made)->mutable_data(), times, static_cast<size_t>(bytes));
+      copy = std::move(*made);
+    }
+    MutexLock lock(mutex_);
+    if (known_.size() >= kMaxKnown) std::erase_if(known_, [](const auto& entry) { return entry.second.times.expired(); });
+    if (known_.size() >= kMaxKnown) known_.clear();
+    Known& known = known_[key];
+    // Another thread was faster: what it left is looked at in turn.
+    if (known.number != seen.number) continue;
+    known = {is_equal ? copy : own, is_equal, place, timeline, ++last_number_};
+    if (is_equal) earlier->push_back({seen.place, {seen.timeline, candidate, copy}});
+    return is_equal ? copy : nullptr;
   }
-  MutexLock lock(mutex_);
-  if (known_.size() >= kMaxKnown) std::erase_if(known_, [](const auto& entry) { return entry.second.times.expired(); });
-  if (known_.size() >= kMaxKnown) known_.clear();
-  known_[key] = {out != nullptr ? out : chunk.time_array(timeline)->data()->buffers[1], out != nullptr, place, timeline};
-  return out;
 }
 
-ChunkPtr TimesPool::Share(ChunkPtr chunk, Place place, std::vector<Earlier>* earlier) {
-  const int64_t n = chunk->num_rows();
-  if (n < kMinRows) return chunk;
-  std::vector<std::shared_ptr<arrow::Buffer>> shared(chunk->schema().timelines().size());
-  bool any = false;
-  for (size_t i = 0; i < shared.size(); ++i) {
-    const auto array = chunk->time_array(static_cast<int>(i));
-    if (array->offset() != 0 || array->data()->buffers[1]->size() != n * static_cast<int64_t>(sizeof(int64_t))) continue;
-    shared[i] = Find(*chunk, static_cast<int>(i), place, earlier);
-    any |= shared[i] != nullptr;
+std::vector<TimesPool::Move> TimesPool::Share(const Chunk& chunk, Place place, std::vector<Earlier>* earlier) {
+  std::vector<Move> moves;
+  const int64_t n = chunk.num_rows();
+  if (n < kMinRows) return moves;
+  for (int i = 0; i < static_cast<int>(chunk.schema().timelines().size()); ++i) {
+    const auto array = chunk.time_array(i);
+    const std::shared_ptr<arrow::Buffer>& own = array->data()->buffers[1];
+    if (array->offset() != 0 || own->size() != n * static_cast<int64_t>(sizeof(int64_t))) continue;
+    if (auto shared = Find(chunk, i, place, earlier)) moves.push_back({i, own, std::move(shared)});
   }
-  return any ? chunk->WithTimes(shared) : chunk;
+  return moves;
 }
 
 }  // namespace rushes

@@ -21,15 +21,19 @@ class TimesPool {
     uint64_t owner = 0;
     uint32_t chunk = 0;
   };
-  // A chunk that was shared before there were others with its times, and has them in a buffer of its own.
+  // The times of a chunk on a timeline are to be had from another buffer.
+  struct Move {
+    int timeline = 0;
+    std::shared_ptr<arrow::Buffer> from, to;
+  };
+  // A chunk that was here before there were others with its times, and has them in a buffer of its own.
   struct Earlier {
     Place place;
-    int timeline = 0;
-    std::shared_ptr<arrow::Buffer> own, shared;
+    Move move;
   };
-  // The chunk, its times moved to buffers that it shares with other chunks of the pool. From the second chunk with the same times on all
-  // share one; the first, of whose bytes they are a part until then, is added to `earlier` with the second.
-  ChunkPtr Share(ChunkPtr chunk, Place place, std::vector<Earlier>* earlier) RUSHES_EXCLUDES(mutex_);
+  // Where the chunk's times lie in one buffer with those of other chunks of the pool, what is to be moved there. From the second chunk
+  // with the same times on all share one; the first, of whose bytes they are a part until then, is added to `earlier` with the second.
+  std::vector<Move> Share(const Chunk& chunk, Place place, std::vector<Earlier>* earlier) RUSHES_EXCLUDES(mutex_);
 
  private:
   struct Known {
@@ -37,11 +41,13 @@ class TimesPool {
     bool is_shared = false;  // a buffer of its own; else part of a chunk's, which must not be kept for its times
     Place place;             // of that chunk
     int timeline = 0;        // in it
+    uint64_t number = 0;     // of each that was known; 0: none
   };
   std::shared_ptr<arrow::Buffer> Find(const Chunk& chunk, int timeline, Place place, std::vector<Earlier>* earlier) RUSHES_EXCLUDES(mutex_);
 
   Mutex mutex_;
   std::unordered_map<uint64_t, Known> known_ RUSHES_GUARDED_BY(mutex_);
+  uint64_t last_number_ RUSHES_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace rushes

@@ -148,42 +148,5 @@ TEST_P(PartialChunks, AreCachedApart) {
 INSTANTIATE_TEST_SUITE_P(Both, PartialChunks, testing::Values(rrd::Compression::kNone, rrd::Compression::kLz4),
                          [](const auto& info) { return info.param == rrd::Compression::kNone ? "plain" : "lz4"; });
 
-// Chunks with equal times share them; the rest is as it was.
-TEST(TimesPool, SharesEqualTimes) {
-  const auto make = [](uint64_t id, int64_t last) {
-    ChunkBuilder builder(EntityPath::Parse("/signal"), {{"frame", TimeType::kSequence}});
-    builder.AddColumn(Descriptor("Scalars:scalars"), arrow::float64());
-    for (int64_t row = 0; row < 100; ++row) {
-      arrow::DoubleBuilder numbers;
-      EXPECT_TRUE(numbers.Append(static_cast<double>(row)).ok());
-      EXPECT_TRUE(builder.AddRow({id, static_cast<uint64_t>(row)}, {row == 99 ? last : row}, {numbers.Finish().ValueOrDie()}).ok());
-    }
-    return builder.Finish({id, 0}).ValueOrDie();
-  };
-  ChunkCache cache(int64_t{1} << 20);
-  const ChunkPtr first = cache.Keep(7, 1, make(1, 99)), other = cache.Keep(7, 2, make(2, 200)), second = cache.Keep(8, 3, make(3, 99)),
-                 third = cache.Keep(7, 4, make(4, 99));
-  EXPECT_NE(first->times(0), second->times(0));  // the first one's are part of its own bytes
-  // Until there are others: from then on it is found with theirs.
-  const uint32_t number = 1;
-  std::vector<ChunkPtr> found(1);
-  cache.Find(7, std::span(&number, 1), {}, &found);
-  ASSERT_NE(found[0], nullptr);
-  EXPECT_NE(found[0], first);
-  EXPECT_EQ(found[0]->times(0), second->times(0));
-  EXPECT_TRUE(found[0]->ToRecordBatch()->Equals(*first->ToRecordBatch()));
-  int64_t bytes = 0;
-  for (const ChunkPtr& chunk : {found[0], other, second, third}) bytes += chunk->byte_size();
-  EXPECT_EQ(cache.size_bytes(), bytes);
-  EXPECT_EQ(second->times(0), third->times(0));
-  EXPECT_NE(other->times(0), third->times(0));
-  for (const ChunkPtr& chunk : {first, second, third}) {
-    EXPECT_EQ(chunk->times(0)[99], 99);
-    EXPECT_TRUE(chunk->times_strict(0));
-    EXPECT_TRUE(chunk->ToRecordBatch()->ValidateFull().ok());
-  }
-  EXPECT_EQ(other->times(0)[99], 200);
-}
-
 }  // namespace
 }  // namespace rushes
