@@ -302,6 +302,16 @@ std::set<std::string> RowFilter::NotNull(const cp::Expression& expression) const
   return NullIfNull(expression);
 }
 
+bool RowFilter::IsNotNullAlone(const cp::Expression& expression) {
+  const cp::Expression::Call* const call = expression.call();
+  if (call == nullptr) return false;
+  const auto& arguments = call->arguments;
+  if (call->function_name == "and_kleene" || call->function_name == "and") {
+    return IsNotNullAlone(arguments[0]) && IsNotNullAlone(arguments[1]);
+  }
+  return call->function_name == "is_valid" && arguments[0].field_ref() != nullptr;
+}
+
 arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expression& filter, const arrow::Schema& schema,
                                                                 const std::optional<std::string>& index, bool sql_semantics) {
   std::shared_ptr<RowFilter> out(new RowFilter());
@@ -337,11 +347,15 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
   }
   out->bounds_ = Bounds(out->expression_, index);
   out->bounds_.not_null = out->NotNull(out->expression_);
+  out->is_not_null_alone_ = IsNotNullAlone(out->expression_);
   return out;
 }
 
 arrow::Result<std::optional<std::vector<int32_t>>> RowFilter::Select(const arrow::RecordBatch& batch) const {
   arrow::ArrayVector columns = batch.columns();
+  // Where no column has a null, nothing is to be looked at.
+  const auto has_nulls = [](const std::shared_ptr<arrow::Array>& column) { return column->null_count() > 0; };
+  if (is_not_null_alone_ && std::none_of(columns.begin(), columns.end(), has_nulls)) return std::optional<std::vector<int32_t>>();
   for (const ListComparison& comparison : list_comparisons_) {
     ARROW_ASSIGN_OR_RAISE(
         auto column, CompareLists(*columns[static_cast<size_t>(comparison.column)], *comparison.value, comparison.negated, sql_semantics_));

@@ -52,6 +52,8 @@ class RowFilter {
   RowFilter() : expression_(arrow::compute::literal(true)) {}
   // Columns that are not null where the rewritten expression is true.
   std::set<std::string> NotNull(const arrow::compute::Expression& expression) const;
+  // Whether the rewritten expression says no more than that some columns are not null.
+  static bool IsNotNullAlone(const arrow::compute::Expression& expression);
   // Columns of which any that is null makes it null.
   std::set<std::string> NullIfNull(const arrow::compute::Expression& expression) const;
   arrow::Result<arrow::compute::Expression> Rewrite(const arrow::compute::Expression& expression, const arrow::Schema& schema,
@@ -60,6 +62,7 @@ class RowFilter {
   std::vector<std::string> columns_;
   std::vector<ListComparison> list_comparisons_;
   bool sql_semantics_ = false;
+  bool is_not_null_alone_ = false;
   std::shared_ptr<arrow::Schema> schema_;  // of columns_ and the comparisons
   arrow::compute::Expression expression_;  // bound to schema_
   FilterBounds bounds_;

@@ -71,6 +71,7 @@ constexpr int64_t kMaxLightRowsAhead = 16384;
 constexpr int64_t kMaxJoinedRows = AlignedRows::kMaxRows;
 constexpr int64_t kMaxJoinedBytes = AlignedRows::kMaxBytes;
 constexpr int64_t kEnoughRows = 1024;
+constexpr int64_t kEnoughKeptRows = 64;  // of a batch that is there already, and would be joined anew by each scan
 // Segments whose chunks are looked up in one call: few at first, so that the first rows come soon.
 constexpr size_t kFirstLookup = 4;
 constexpr size_t kMaxLookup = 512;
@@ -138,6 +139,7 @@ class ScanReader final : public arrow::RecordBatchReader {
     Batches batches;                    // the first ones
     std::unique_ptr<SegmentScan> rest;  // null: they are all
     bool is_measured = false;           // whether their bytes matter when they are joined
+    bool is_kept = false;               // by an earlier scan
   };
   // Neighbouring small segments, scanned one after another.
   struct Piece {
@@ -289,7 +291,9 @@ class ScanReader final : public arrow::RecordBatchReader {
         statistics->chunks_fetched += kept->chunks_fetched;
         statistics->bytes_fetched += kept->bytes_fetched;
       }
-      piece.items.emplace_back().batches.push_back(kept->batch);
+      Item& item = piece.items.emplace_back();
+      item.batches.push_back(kept->batch);
+      item.is_kept = true;
     }
     return wave;
   }
@@ -429,7 +433,7 @@ class ScanReader final : public arrow::RecordBatchReader {
       for (; !items.empty(); items.pop_front()) {
         Item& item = items.front();
         for (auto& batch : item.batches) {
-          bool stands_alone = batch->num_rows() >= kEnoughRows;
+          bool stands_alone = batch->num_rows() >= (item.is_kept ? kEnoughKeptRows : kEnoughRows);
           if (!stands_alone && item.is_measured) {
             ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(*batch));
             stands_alone = bytes > kMaxJoinedBytes;
