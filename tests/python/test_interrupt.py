@@ -126,7 +126,7 @@ def test_a_long_wait_for_one_batch(dataset: rr.catalog.DatasetEntry, reads: str)
         )
 
     # As long as it takes to take long.
-    while took < 0.3:
+    while took < 0.6:
         for _ in range(4):
             for i in range(8):
                 length = pc.list_value_length(pc.field(f"/signal/{i}:Scalars:scalars"))
@@ -137,7 +137,8 @@ def test_a_long_wait_for_one_batch(dataset: rr.catalog.DatasetEntry, reads: str)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         read()
-    assert time.monotonic() - began < 1.0
+    # In the middle of it, not when it is over.
+    assert time.monotonic() - began < min(1.0, 0.8 * took)
     timer.join()
 
 

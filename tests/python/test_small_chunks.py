@@ -79,6 +79,18 @@ READS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["everything", "filled"])
+def test_all_entities_by_name(name: str, local: Any) -> None:
+    """Then each chunk is looked at before groups of them are found; without names groups are found at once."""
+    options, _ = READS[name]
+    everything = local.scan("frame", **options)
+    named = local.filter_contents(["/arm", "/note", "/robot"]).scan("frame", **options)
+    for _ in range(2):  # text dissolves its groups when they are first read
+        assert named.to_table().equals(everything.to_table())
+        assert named.statistics == everything.statistics
+    assert everything.statistics.chunks_found > 2 * SEGMENTS
+
+
 @pytest.mark.parametrize("name", READS)
 def test_the_network_gives_the_same_rows(
     name: str, remote: rr.catalog.DatasetEntry, local: Any

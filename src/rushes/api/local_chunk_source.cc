@@ -218,6 +218,8 @@ class LocalChunkSource final : public ChunkSource {
     constexpr int64_t kWorthKeeping = 1024;
     const auto& layers = static_cast<const Segment*>(segment.state.get())->layers;
     if (num_rows < kWorthKeeping || layers.empty()) return ChunkSource::RepeatId(segment, num_rows);
+    // Kept with the first layer's chunks, under the one id that these are ever of.
+    if (segment.segment_id != layers[0]->store->id().recording_id) return ChunkSource::RepeatId(segment, num_rows);
     const uint64_t owner = layers[0]->store->cache_owner();
     if (auto kept = shared_->cache.FindId(owner, num_rows)) return kept;
     ARROW_ASSIGN_OR_RAISE(auto repeated, ChunkSource::RepeatId(segment, num_rows));

@@ -42,7 +42,7 @@ class ChunkCache {
   // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
   BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);
   void InsertBundle(std::shared_ptr<const StoreBundle> bundle) RUSHES_EXCLUDES(mutex_);
-  // The id of the store's segment, repeated for at least so many rows; null: there is none so long.
+  // The store's recording id, repeated for at least so many rows; null: there is none so long.
   std::shared_ptr<arrow::StringArray> FindId(uint64_t owner, int64_t num_rows) RUSHES_EXCLUDES(mutex_);
   // In place of a shorter one.
   void InsertId(uint64_t owner, std::shared_ptr<arrow::StringArray> repeated) RUSHES_EXCLUDES(mutex_);
