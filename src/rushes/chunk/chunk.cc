@@ -10,7 +10,6 @@
 #include "arrow/builder.h"
 #include "arrow/compute/exec.h"
 #include "arrow/datum.h"
-#include "arrow/util/byte_size.h"
 #include "rushes/chunk/metadata.h"
 
 namespace rushes {
@@ -21,31 +20,31 @@ std::shared_ptr<arrow::DataType> CanonicalListType(const arrow::DataType& list) 
   return arrow::list(arrow::field("item", list.field(0)->type(), /*nullable=*/true));
 }
 
-// Without a branch per row, as below: several rows are compared at once.
-bool RowIdsAscend(const uint8_t* row_ids, int64_t num_rows) {
-  if (num_rows == 0) return true;
-  bool descend = false;
-  RowId before = RowId::FromBytes(row_ids);
-  for (int64_t i = 1; i < num_rows; ++i) {
-    const RowId id = RowId::FromBytes(row_ids + i * RowId::kNumBytes);
-    descend |= (id.time_ns < before.time_ns) | ((id.time_ns == before.time_ns) & (id.counter < before.counter));
-    before = id;
-  }
-  return !descend;
-}
-
+// Without a branch per row, so that several rows are compared at once.
 bool TimesAscendStrictly(const int64_t* times, int64_t num_rows) {
   bool strict = true;
   for (int64_t i = 1; i < num_rows; ++i) strict &= times[i - 1] < times[i];
   return strict;
 }
 
-// Row positions in ascending row id order, stable.
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> SortByRowId(const std::shared_ptr<arrow::RecordBatch>& batch, const uint8_t* row_ids) {
+// Bytes of the buffers that were not seen before.
+int64_t CountBuffers(const arrow::ArrayData& data, std::vector<const uint8_t*>* seen) {
+  int64_t bytes = 0;
+  for (const auto& buffer : data.buffers) {
+    if (buffer == nullptr || std::find(seen->begin(), seen->end(), buffer->data()) != seen->end()) continue;
+    seen->push_back(buffer->data());
+    bytes += buffer->size();
+  }
+  for (const auto& child : data.child_data) bytes += CountBuffers(*child, seen);
+  if (data.dictionary != nullptr) bytes += CountBuffers(*data.dictionary, seen);
+  return bytes;
+}
+
+// In ascending row id order, stable.
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> SortByRowId(const std::shared_ptr<arrow::RecordBatch>& batch, const RowIds& row_ids) {
   std::vector<int64_t> order(static_cast<size_t>(batch->num_rows()));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return std::memcmp(row_ids + a * 16, row_ids + b * 16, 16) < 0; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return row_ids[a] < row_ids[b]; });
   arrow::Int64Builder builder;
   ARROW_RETURN_NOT_OK(builder.AppendValues(order));
   ARROW_ASSIGN_OR_RAISE(auto indices, builder.Finish());
@@ -160,32 +159,48 @@ arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchem
   const auto fail = [&](auto&&... words) {
     return arrow::Status::Invalid("chunk ", id.ToHex(), " of ", schema->entity().text(), ": ", words...);
   };
-  const auto& arrow_schema = schema->arrow_schema();
-  if (batch->num_columns() != arrow_schema->num_fields()) {
-    return fail("has ", batch->num_columns(), " columns where its schema has ", arrow_schema->num_fields());
+  if (batch->num_columns() != schema->arrow_schema()->num_fields()) {
+    return fail("has ", batch->num_columns(), " columns where its schema has ", schema->arrow_schema()->num_fields());
   }
+  const arrow::ArrayData& ids = *batch->column_data(0);
+  if (ids.type->id() != arrow::Type::FIXED_SIZE_BINARY) return fail("row ids have type ", ids.type->ToString());
   // Offsets, validity bitmaps and text come from outside: nothing below may read beyond a buffer.
-  if (const auto status = batch->ValidateFull(); !status.ok()) return fail(status.message());
+  if (const auto status = batch->column(0)->ValidateFull(); !status.ok()) return fail("row ids: ", status.message());
+  RowIds row_ids;
+  if (batch->num_rows() > 0) {
+    row_ids = RowIds(arrow::SliceBuffer(ids.buffers[1], ids.offset * RowId::kNumBytes, ids.length * RowId::kNumBytes), ids.length);
+  }
+  return Make(id, std::move(schema), std::move(row_ids), {batch->columns().begin() + 1, batch->columns().end()});
+}
 
-  const auto row_id_field = batch->column_data(0);
-  if (row_id_field->type->id() != arrow::Type::FIXED_SIZE_BINARY) return fail("row ids have type ", row_id_field->type->ToString());
-  const int64_t num_rows = batch->num_rows();
-  const uint8_t* row_ids = num_rows == 0 ? nullptr : row_id_field->buffers[1]->data() + row_id_field->offset * RowId::kNumBytes;
-  if (!RowIdsAscend(row_ids, num_rows)) {
-    ARROW_ASSIGN_OR_RAISE(auto sorted, SortByRowId(batch, row_ids));
+arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchema> schema, RowIds row_ids, arrow::ArrayVector columns) {
+  const auto fail = [&](auto&&... words) {
+    return arrow::Status::Invalid("chunk ", id.ToHex(), " of ", schema->entity().text(), ": ", words...);
+  };
+  const auto& fields = schema->arrow_schema()->fields();
+  if (columns.size() + 1 != fields.size()) return fail("has ", columns.size() + 1, " columns where its schema has ", fields.size());
+  const int64_t num_rows = row_ids.num_rows();
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const auto& name = fields[i + 1]->name();
+    if (columns[i]->length() != num_rows) return fail("column \"", name, "\" has ", columns[i]->length(), " rows, not ", num_rows);
+    if (const auto status = columns[i]->ValidateFull(); !status.ok()) return fail("column \"", name, "\": ", status.message());
+  }
+  if (!row_ids.Ascend()) {
+    columns.insert(columns.begin(), row_ids.ToArray());
+    ARROW_ASSIGN_OR_RAISE(auto sorted,
+                          SortByRowId(arrow::RecordBatch::Make(schema->arrow_schema(), num_rows, std::move(columns)), row_ids));
     return Make(id, std::move(schema), std::move(sorted));
   }
 
   std::shared_ptr<Chunk> chunk(new Chunk());
   chunk->id_ = id;
   chunk->num_rows_ = num_rows;
-  chunk->row_ids_ = row_ids;
-  int position = 1;
-  bool relabelled = false;
-  arrow::ArrayVector columns = batch->columns();
+  chunk->row_ids_ = std::move(row_ids);
+  size_t position = 0;
   for (const Timeline& timeline : schema->timelines()) {
-    const auto& data = columns[position]->data();
-    if (data->type->id() != arrow_schema->field(position)->type()->id()) {
+    std::shared_ptr<arrow::Array>& array = columns[position++];
+    const auto& data = array->data();
+    if (data->type->id() != fields[position]->type()->id()) {
       return fail("index column \"", timeline.name, "\" has type ", data->type->ToString());
     }
     if (data->GetNullCount() != 0) return fail("index column \"", timeline.name, "\" has nulls");
@@ -200,16 +215,16 @@ arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchem
       ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> clamped, arrow::AllocateBuffer(num_rows * 8));
       auto* out = reinterpret_cast<int64_t*>(clamped->mutable_data());
       for (int64_t i = 0; i < num_rows; ++i) out[i] = std::max(times[i], kMinTime);
-      columns[position] = arrow::MakeArray(arrow::ArrayData::Make(data->type, num_rows, {nullptr, clamped}, 0));
+      array = arrow::MakeArray(arrow::ArrayData::Make(data->type, num_rows, {nullptr, clamped}, 0));
       times = out;
-      relabelled = true;
     }
     chunk->times_.push_back(times);
     chunk->times_order_.push_back(strict ? TimeOrder::kStrict : sorted ? TimeOrder::kSorted : TimeOrder::kNone);
-    ++position;
+    chunk->time_arrays_.push_back(std::move(array));
   }
   for (const ChunkColumn& column : schema->columns()) {
-    const auto& data = columns[position]->data();
+    std::shared_ptr<arrow::Array>& array = columns[position++];
+    const auto& data = array->data();
     if (data->type->id() != arrow::Type::LIST) return fail("component \"", column.descriptor.component, "\" is not a list");
     if (data->type.get() != column.type.get() && !data->type->Equals(*column.type, /*check_metadata=*/true)) {
       const auto& child = static_cast<const arrow::ListType&>(*data->type).value_type();
@@ -219,16 +234,28 @@ arrow::Result<ChunkPtr> Chunk::Make(ChunkId id, std::shared_ptr<const ChunkSchem
       }
       auto copy = data->Copy();
       copy->type = column.type;
-      columns[position] = arrow::MakeArray(copy);
-      relabelled = true;
+      array = arrow::MakeArray(copy);
     }
-    chunk->columns_.push_back(std::static_pointer_cast<arrow::ListArray>(columns[position]));
-    ++position;
+    chunk->columns_.push_back(std::static_pointer_cast<arrow::ListArray>(std::move(array)));
   }
-  chunk->byte_size_ = arrow::util::TotalBufferSize(*batch);
-  chunk->batch_ = relabelled ? arrow::RecordBatch::Make(arrow_schema, num_rows, columns) : std::move(batch);
   chunk->schema_ = std::move(schema);
+  chunk->byte_size_ = chunk->CountBytes();
   return chunk;
+}
+
+// All but the row ids.
+arrow::ArrayVector Chunk::Columns() const {
+  arrow::ArrayVector columns = time_arrays_;
+  columns.insert(columns.end(), columns_.begin(), columns_.end());
+  return columns;
+}
+
+int64_t Chunk::CountBytes() const {
+  int64_t bytes = row_ids_.byte_size();
+  std::vector<const uint8_t*> seen = {AscendingOffsets(0)->data()};
+  for (const auto& array : time_arrays_) bytes += CountBuffers(*array->data(), &seen);
+  for (const auto& column : columns_) bytes += CountBuffers(*column->data(), &seen);
+  return bytes;
 }
 
 std::shared_ptr<arrow::RecordBatch> Chunk::ToRecordBatch() const {
@@ -239,21 +266,31 @@ std::shared_ptr<arrow::RecordBatch> Chunk::ToRecordBatch() const {
   } else {
     metadata->Append(kMetaChunkId, id);
   }
-  return arrow::RecordBatch::Make(schema_->arrow_schema()->WithMetadata(metadata), num_rows_, batch_->columns());
+  arrow::ArrayVector columns = Columns();
+  columns.insert(columns.begin(), row_ids_.ToArray());
+  return arrow::RecordBatch::Make(schema_->arrow_schema()->WithMetadata(metadata), num_rows_, std::move(columns));
 }
 
 ChunkPtr Chunk::WithTimes(const std::vector<std::shared_ptr<arrow::Buffer>>& times) const {
   std::shared_ptr<Chunk> chunk(new Chunk(*this));
-  arrow::ArrayVector columns = batch_->columns();
   for (size_t i = 0; i < times.size(); ++i) {
     if (times[i] == nullptr) continue;
-    auto& column = columns[i + 1];
-    column = arrow::MakeArray(arrow::ArrayData::Make(column->type(), num_rows_, {nullptr, times[i]}, 0));
+    auto& array = chunk->time_arrays_[i];
+    array = arrow::MakeArray(arrow::ArrayData::Make(array->type(), num_rows_, {nullptr, times[i]}, 0));
     chunk->times_[i] = reinterpret_cast<const int64_t*>(times[i]->data());
   }
-  chunk->batch_ = arrow::RecordBatch::Make(batch_->schema(), num_rows_, std::move(columns));
-  chunk->byte_size_ = arrow::util::TotalBufferSize(*chunk->batch_);
+  chunk->byte_size_ = chunk->CountBytes();
   return chunk;
+}
+
+std::shared_ptr<arrow::Buffer> AscendingOffsets(int64_t num_lists) {
+  constexpr int64_t kMaxLists = int64_t{1} << 16;
+  static const std::shared_ptr<arrow::Buffer> kOffsets = [] {
+    std::vector<int32_t> offsets(kMaxLists + 1);
+    std::iota(offsets.begin(), offsets.end(), 0);
+    return arrow::Buffer::FromVector(std::move(offsets));
+  }();
+  return num_lists > kMaxLists ? nullptr : arrow::SliceBuffer(kOffsets, 0, (num_lists + 1) * static_cast<int64_t>(sizeof(int32_t)));
 }
 
 std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows) {

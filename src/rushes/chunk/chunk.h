@@ -13,6 +13,7 @@
 #include "arrow/type.h"
 #include "rushes/chunk/component.h"
 #include "rushes/chunk/entity_path.h"
+#include "rushes/chunk/row_ids.h"
 #include "rushes/chunk/timeline.h"
 #include "rushes/chunk/tuid.h"
 
@@ -57,6 +58,9 @@ class Chunk {
   // Checks `batch` against the rules above and takes its columns. `batch` must have the fields of `schema`. Invalid names the rule.
   static arrow::Result<std::shared_ptr<const Chunk>> Make(ChunkId id, std::shared_ptr<const ChunkSchema> schema,
                                                           std::shared_ptr<arrow::RecordBatch> batch);
+  // The same from row ids and all other columns, the timelines first.
+  static arrow::Result<std::shared_ptr<const Chunk>> Make(ChunkId id, std::shared_ptr<const ChunkSchema> schema, RowIds row_ids,
+                                                          arrow::ArrayVector columns);
 
   ChunkId id() const { return id_; }
   const ChunkSchema& schema() const { return *schema_; }
@@ -65,20 +69,18 @@ class Chunk {
   bool is_static() const { return schema_->is_static(); }
   int64_t num_rows() const { return num_rows_; }
 
-  RowId row_id(int64_t row) const { return RowId::FromBytes(row_ids_ + row * RowId::kNumBytes); }
-  // num_rows() x 16 big-endian bytes.
-  const uint8_t* row_id_bytes() const { return row_ids_; }
+  RowId row_id(int64_t row) const { return row_ids_[row]; }
   // num_rows() values of a timeline (position in schema().timelines()).
   const int64_t* times(int timeline) const { return times_[timeline]; }
   bool times_sorted(int timeline) const { return times_order_[static_cast<size_t>(timeline)] != TimeOrder::kNone; }
   // Sorted, and no time occurs twice.
   bool times_strict(int timeline) const { return times_order_[static_cast<size_t>(timeline)] == TimeOrder::kStrict; }
   // The same as an array of the timeline's type.
-  std::shared_ptr<arrow::Array> time_array(int timeline) const { return batch_->column(timeline + 1); }
+  const std::shared_ptr<arrow::Array>& time_array(int timeline) const { return time_arrays_[static_cast<size_t>(timeline)]; }
   // A component column (position in schema().columns()).
   const std::shared_ptr<arrow::ListArray>& column(int index) const { return columns_[index]; }
 
-  // Bytes of the buffers this chunk keeps alive.
+  // Bytes of the buffers this chunk keeps alive, but for what all chunks share (AscendingOffsets).
   int64_t byte_size() const { return byte_size_; }
   // The chunk as the record batch of the format, with its id in the metadata.
   std::shared_ptr<arrow::RecordBatch> ToRecordBatch() const;
@@ -89,12 +91,15 @@ class Chunk {
   enum class TimeOrder : uint8_t { kNone, kSorted, kStrict };
 
   Chunk() = default;
+  arrow::ArrayVector Columns() const;
+  int64_t CountBytes() const;
+
   ChunkId id_;
   std::shared_ptr<const ChunkSchema> schema_;
   int64_t num_rows_ = 0;
-  std::shared_ptr<arrow::RecordBatch> batch_;
-  const uint8_t* row_ids_ = nullptr;
-  std::vector<const int64_t*> times_;
+  RowIds row_ids_;
+  arrow::ArrayVector time_arrays_;
+  std::vector<const int64_t*> times_;  // their values
   std::vector<TimeOrder> times_order_;
   std::vector<std::shared_ptr<arrow::ListArray>> columns_;
   int64_t byte_size_ = 0;
@@ -106,6 +111,8 @@ using ChunkPtr = std::shared_ptr<const Chunk>;
 // a column of their type in which every row is an empty list.
 using ComponentList = std::shared_ptr<const std::vector<std::string>>;
 
+// The offsets of lists of one item each, for as many of them: 0, 1, 2 … in a buffer that all share. Null: too many.
+std::shared_ptr<arrow::Buffer> AscendingOffsets(int64_t num_lists);
 // A stand-in for a component column.
 std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows);
 // The chunk with stand-ins for all components but these.

@@ -48,12 +48,11 @@ arrow::Result<bool> ChunkJoiner::Begin(std::string_view payload, const ChunkDeco
   num_rows_ = 0;
   columns_ = std::move(columns);
   times_ = std::vector<arrow::BufferBuilder>(schema_->timelines().size());
-  if (into_ == Into::kChunk) ARROW_RETURN_NOT_OK(row_ids_.Reserve(expected_rows_ * RowId::kNumBytes));
   for (auto& times : times_) ARROW_RETURN_NOT_OK(times.Reserve(expected_rows_ * 8));
   for (Column& column : columns_) {
-    ARROW_RETURN_NOT_OK(column.offsets.Reserve(expected_rows_ + 1));
-    ARROW_RETURN_NOT_OK(column.values.Reserve(expected_rows_ * column.plan.bytes_per_item()));
-    column.offsets.UnsafeAppend(0);
+    // Of large items it is not known that they will come.
+    constexpr int64_t kMaxReserved = int64_t{4} << 20;
+    ARROW_RETURN_NOT_OK(column.values.Reserve(std::min(expected_rows_ * column.plan.bytes_per_item(), kMaxReserved)));
   }
   return true;
 }
@@ -142,7 +141,7 @@ arrow::Result<bool> ChunkJoiner::AddRows(std::string_view body) {
     }
   }
 
-  if (into_ == Into::kChunk) ARROW_RETURN_NOT_OK(row_ids_.Append(data(1), n * RowId::kNumBytes));
+  if (into_ == Into::kChunk) ARROW_RETURN_NOT_OK(row_ids_.Append(data(1), n));
   for (size_t t = 0; t < times_.size(); ++t) ARROW_RETURN_NOT_OK(times_[t].Append(data(2 * t + 3), n * 8));
   at = 2 * (1 + times_.size());
   for (Column& column : columns_) {
@@ -158,17 +157,32 @@ arrow::Result<bool> ChunkJoiner::AddRows(std::string_view body) {
     }
     const uint8_t* const ends = data(offsets);
     const int32_t first = OffsetAt(ends, 0), end = OffsetAt(ends, n);
-    ARROW_RETURN_NOT_OK(column.offsets.Reserve(n));
-    const auto base = static_cast<int32_t>(column.num_items - first);
-    int32_t* const to = column.offsets.mutable_data() + column.offsets.length();
-    for (int64_t i = 1; i <= n; ++i) to[i - 1] = base + OffsetAt(ends, i);
-    column.offsets.bytes_builder()->UnsafeAdvance(n * 4);
+    if (column.has_single_items) {
+      bool are_single = true;
+      for (int64_t i = 1; i <= n; ++i) are_single &= OffsetAt(ends, i) - first == i;
+      if (!are_single) ARROW_RETURN_NOT_OK(BeginOffsets(&column));
+    }
+    if (!column.has_single_items) {
+      ARROW_RETURN_NOT_OK(column.offsets.Reserve(n));
+      const auto base = static_cast<int32_t>(column.num_items - first);
+      int32_t* const to = column.offsets.mutable_data() + column.offsets.length();
+      for (int64_t i = 1; i <= n; ++i) to[i - 1] = base + OffsetAt(ends, i);
+      column.offsets.bytes_builder()->UnsafeAdvance(n * 4);
+    }
     const int64_t bytes_per_item = column.plan.bytes_per_item();
     ARROW_RETURN_NOT_OK(column.values.Append(data(values) + first * bytes_per_item, (end - first) * bytes_per_item));
     column.num_items += end - first;
   }
   num_rows_ += n;
   return true;
+}
+
+// Those of the rows so far, of which each list has one item.
+arrow::Status ChunkJoiner::BeginOffsets(Column* column) const {
+  column->has_single_items = false;
+  ARROW_RETURN_NOT_OK(column->offsets.Reserve(std::max(expected_rows_, num_rows_) + 1));
+  for (int64_t row = 0; row <= num_rows_; ++row) column->offsets.UnsafeAppend(static_cast<int32_t>(row));
+  return arrow::Status::OK();
 }
 
 arrow::Result<std::shared_ptr<arrow::ArrayData>> ChunkJoiner::FinishColumn(const std::shared_ptr<arrow::DataType>& type, Column* column) {
@@ -186,8 +200,11 @@ arrow::Result<std::shared_ptr<arrow::ArrayData>> ChunkJoiner::FinishColumn(const
   std::shared_ptr<arrow::Buffer> validity;
   const int64_t nulls = column->validity.false_count();
   if (nulls > 0) ARROW_RETURN_NOT_OK(column->validity.Finish(&validity));
-  std::shared_ptr<arrow::Buffer> offsets;
-  ARROW_RETURN_NOT_OK(column->offsets.Finish(&offsets));
+  std::shared_ptr<arrow::Buffer> offsets = column->has_single_items ? AscendingOffsets(num_rows_) : nullptr;
+  if (offsets == nullptr) {
+    if (column->has_single_items) ARROW_RETURN_NOT_OK(BeginOffsets(column));
+    ARROW_RETURN_NOT_OK(column->offsets.Finish(&offsets));
+  }
   return arrow::ArrayData::Make(type, num_rows_, {std::move(validity), std::move(offsets)}, {std::move(child)}, nulls);
 }
 
@@ -195,20 +212,19 @@ arrow::Result<ChunkPtr> ChunkJoiner::Finish() {
   const auto& fields = schema_->arrow_schema();
   arrow::ArrayVector arrays;
   const auto add = [&](std::shared_ptr<arrow::Buffer> values) {
-    const auto& type = fields->field(static_cast<int>(arrays.size()))->type();
+    const auto& type = fields->field(static_cast<int>(arrays.size()) + 1)->type();
     arrays.push_back(arrow::MakeArray(arrow::ArrayData::Make(type, num_rows_, {nullptr, std::move(values)}, 0)));
   };
-  ARROW_ASSIGN_OR_RAISE(auto row_ids, row_ids_.Finish());
-  add(std::move(row_ids));
   for (auto& builder : times_) {
     ARROW_ASSIGN_OR_RAISE(auto times, builder.Finish());
     add(std::move(times));
   }
   for (Column& column : columns_) {
-    ARROW_ASSIGN_OR_RAISE(auto data, FinishColumn(fields->field(static_cast<int>(arrays.size()))->type(), &column));
+    ARROW_ASSIGN_OR_RAISE(auto data, FinishColumn(fields->field(static_cast<int>(arrays.size()) + 1)->type(), &column));
     arrays.push_back(arrow::MakeArray(std::move(data)));
   }
-  auto chunk = Chunk::Make(id_, schema_, arrow::RecordBatch::Make(fields, num_rows_, std::move(arrays)));
+  ARROW_ASSIGN_OR_RAISE(auto row_ids, row_ids_.Finish());
+  auto chunk = Chunk::Make(id_, schema_, std::move(row_ids), std::move(arrays));
   schema_ = nullptr;
   return chunk;
 }

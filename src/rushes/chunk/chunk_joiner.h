@@ -39,7 +39,7 @@ class ChunkJoiner {
   };
   // `num_rows`: about as many rows will come in all.
   explicit ChunkJoiner(int64_t num_rows, Into into = Into::kChunk, ChunkDecoder& decoder = ChunkDecoder::Default())
-      : decoder_(decoder), expected_rows_(num_rows), into_(into) {}
+      : decoder_(decoder), expected_rows_(num_rows), into_(into), row_ids_(num_rows) {}
 
   // Adds a chunk from its payload, of which nothing is referred to afterwards. False, and nothing was added: it does not fit those before,
   // or it can only be decoded alone (another schema, an older version, dictionaries, types whose buffers are not plain values). Invalid
@@ -56,6 +56,11 @@ class ChunkJoiner {
   // Bytes of the payload added last that precede its values.
   size_t last_head_size() const { return head_.size() + static_cast<size_t>(layout_.metadata_length); }
   int64_t num_rows() const { return num_rows_; }
+  // Whether chunks with a component of that list type may fit.
+  static bool MayJoin(const arrow::DataType& list) {
+    Plan plan;
+    return MakePlan(list, &plan);
+  }
   // All of them, with the id of the first one. At least one must have been added; the joiner is empty afterwards.
   arrow::Result<ChunkPtr> Finish();
   // The same as rows: the first `num_rows` of them.
@@ -72,6 +77,7 @@ class ChunkJoiner {
   struct Column {
     Plan plan;
     arrow::TypedBufferBuilder<bool> validity;  // empty while no list is null
+    bool has_single_items = true;              // each list has one item: then there are no offsets here
     arrow::TypedBufferBuilder<int32_t> offsets;
     arrow::BufferBuilder values;
     int64_t num_items = 0;
@@ -80,6 +86,7 @@ class ChunkJoiner {
   bool IsLikeBefore(std::string_view payload, const Known& known) const;
   arrow::Result<bool> Begin(std::string_view payload, const ChunkDecoder::Head& head);
   arrow::Result<bool> AddRows(std::string_view body);
+  arrow::Status BeginOffsets(Column* column) const;
   arrow::Result<std::shared_ptr<arrow::ArrayData>> FinishColumn(const std::shared_ptr<arrow::DataType>& type, Column* column);
 
   ChunkDecoder& decoder_;
@@ -90,7 +97,7 @@ class ChunkJoiner {
   std::string head_;    // the schema message of the first chunk
   int64_t digits_ = 0;  // where its id is in it
   int64_t num_rows_ = 0;
-  arrow::BufferBuilder row_ids_;
+  RowIdsBuilder row_ids_;
   std::vector<arrow::BufferBuilder> times_;
   std::vector<Column> columns_;
   IpcBatchLayout layout_;  // of the chunk at hand

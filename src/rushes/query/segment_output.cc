@@ -137,16 +137,16 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOriginTimes(const 
 // The greatest row id of the temporal values shown in each row.
 arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeRowIds(const Window& window, int64_t begin, int64_t end) const {
   const int64_t n = end - begin;
-  std::vector<const uint8_t*> greatest(static_cast<size_t>(n), nullptr);
+  std::vector<std::optional<RowId>> greatest(static_cast<size_t>(n));
   for (size_t view = 0; view < window.cells.size(); ++view) {
     if (!window.is_known(view)) continue;
     for (const CellSlice::Piece piece : window.slice(view, begin, end)) {
       if (piece.is_null()) continue;
-      const uint8_t* const ids = slots_[CellSlot(piece.first)].chunk->row_id_bytes() + CellRow(piece.first) * RowId::kNumBytes;
+      const Chunk& chunk = *slots_[CellSlot(piece.first)].chunk;
       for (int64_t k = 0; k < piece.length; ++k) {
-        const uint8_t* const id = ids + piece.step * k * RowId::kNumBytes;
-        const uint8_t*& known = greatest[static_cast<size_t>(piece.begin + k)];
-        if (known == nullptr || std::memcmp(id, known, RowId::kNumBytes) > 0) known = id;
+        const RowId id = chunk.row_id(CellRow(piece.first) + piece.step * k);
+        auto& known = greatest[static_cast<size_t>(piece.begin + k)];
+        if (!known || id > *known) known = id;
       }
     }
   }
@@ -155,8 +155,8 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeRowIds(const Windo
   int64_t nulls = 0;
   for (int64_t i = 0; i < n; ++i) {
     uint8_t* const to = values->mutable_data() + i * RowId::kNumBytes;
-    if (const uint8_t* const id = greatest[static_cast<size_t>(i)]; id != nullptr) {
-      std::memcpy(to, id, RowId::kNumBytes);
+    if (const auto& id = greatest[static_cast<size_t>(i)]) {
+      id->ToBytes(to);
       arrow::bit_util::SetBit(validity->mutable_data(), i);
     } else {
       std::memset(to, 0, RowId::kNumBytes);

@@ -559,15 +559,13 @@ arrow::Status SegmentScan::KeepCarried() {
     const auto copy_row = [row = CellRow(cell), &arrays](const std::shared_ptr<arrow::Array>& array) {
       return arrow::Concatenate({array->Slice(row, 1)}).Value(&arrays.emplace_back());
     };
-    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> row_id, arrow::AllocateBuffer(RowId::kNumBytes));
-    std::memcpy(row_id->mutable_data(), source.chunk->row_id_bytes() + CellRow(cell) * RowId::kNumBytes, RowId::kNumBytes);
-    arrays.push_back(
-        arrow::MakeArray(arrow::ArrayData::Make(schema->arrow_schema()->field(0)->type(), 1, {nullptr, std::move(row_id)}, 0)));
     for (size_t t = 0; t < schema->timelines().size(); ++t) ARROW_RETURN_NOT_OK(copy_row(source.chunk->time_array(static_cast<int>(t))));
     for (size_t c = 0; c < schema->columns().size(); ++c) ARROW_RETURN_NOT_OK(copy_row(source.chunk->column(static_cast<int>(c))));
+    RowIdsBuilder row_ids(1);
+    ARROW_RETURN_NOT_OK(row_ids.Append(source.chunk->row_id(CellRow(cell)).bytes().data(), 1));
+    ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
     Loaded kept;
-    ARROW_ASSIGN_OR_RAISE(kept.chunk,
-                          Chunk::Make(source.chunk->id(), schema, arrow::RecordBatch::Make(schema->arrow_schema(), 1, std::move(arrays))));
+    ARROW_ASSIGN_OR_RAISE(kept.chunk, Chunk::Make(source.chunk->id(), schema, std::move(ids), std::move(arrays)));
     kept.binding = source.binding;
     for (size_t i = 0; i < source.columns.size(); ++i) {
       const auto& column = source.columns[i];

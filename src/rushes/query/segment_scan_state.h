@@ -3,7 +3,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
+#include <compare>
 #include <memory>
 #include <span>
 #include <vector>
@@ -15,9 +15,10 @@
 
 namespace rushes {
 
-// Of two rows, in byte order of their row ids: less than, equal to or greater than 0.
+// Of two rows, by their row ids: less than, equal to or greater than 0.
 inline int CompareRowIds(const Chunk& a, int64_t a_row, const Chunk& b, int64_t b_row) {
-  return std::memcmp(a.row_id_bytes() + a_row * RowId::kNumBytes, b.row_id_bytes() + b_row * RowId::kNumBytes, RowId::kNumBytes);
+  const auto order = a.row_id(a_row) <=> b.row_id(b_row);
+  return order < 0 ? -1 : order > 0;
 }
 
 // First position in [begin, end) of ascending values that is not less than `value`, searched from `begin` outward.

@@ -31,6 +31,9 @@ constexpr int64_t kMaxGap = 64 << 10;        // between messages that are read t
 constexpr int64_t kMaxRun = 8 << 20;         // bytes read together, unless one message is larger
 constexpr int64_t kMaxLocalRun = 512 << 10;  // the same where they are decoded at once while they are in a core's cache
 constexpr uint64_t kMaxContested = 4 << 20;  // bytes of static chunks read to learn which one wins
+// Of a chunk whose values are copied out of its payload, which is decompressed for that alone.
+constexpr uint64_t kMaxCopiedBytes = 4 << 20;
+constexpr int64_t kMaxCopiedRows = 1 << 18;
 constexpr size_t kMaxWarnings = 16;
 // Writers of these versions listed chunks under the wrong store.
 constexpr rrd::WriterVersion kFirstWrongManifest{0, 28, 0, 0};
@@ -578,10 +581,25 @@ arrow::Status ForEachMessage(const ByteSource& source, int64_t max_run, std::spa
 
 }  // namespace
 
-// A small chunk the way of ChunkJoiner, which costs half of what Arrow's reader does; null: only that can read it.
-arrow::Result<ChunkPtr> RecordingStore::DecodeSmall(std::string_view bytes, uint32_t chunk) const {
-  if (index_->is_static(chunk) || index_->place(chunk).size_uncompressed > ChunkGroups::kCheapMemberBytes) return nullptr;
-  MessageJoiner joiner(std::min<int64_t>(index_->num_rows(chunk), ChunkGroups::kMaxRows));
+// Whether all that is logged to the chunk's entity are plain values.
+bool RecordingStore::HoldsPlainValues(uint32_t chunk) const {
+  const uint32_t entity = index_->entity(chunk);
+  for (const SegmentIndex::Column& column : index_->ColumnsOf(entity)) {
+    const ComponentColumn* const known = schema_->FindColumn(index_->entities()[entity], index_->components()[column.component].component);
+    if (known == nullptr || !ChunkJoiner::MayJoin(*known->type)) return false;
+  }
+  return true;
+}
+
+// A chunk of plain values the way of ChunkJoiner: for small ones it costs half of what Arrow's reader does, and what is kept of any takes a
+// part of the payload's memory. Null: only that reader can read it.
+arrow::Result<ChunkPtr> RecordingStore::DecodePlain(std::string_view bytes, uint32_t chunk, const ChunkCache* cache) const {
+  if (index_->is_static(chunk)) return nullptr;
+  if (const uint64_t size = index_->place(chunk).size_uncompressed; size > ChunkGroups::kCheapMemberBytes) {
+    const bool is_kept = cache != nullptr && cache->MayKeep(static_cast<int64_t>(size));
+    if (!is_kept || size > kMaxCopiedBytes || !HoldsPlainValues(chunk)) return nullptr;
+  }
+  MessageJoiner joiner(std::clamp<int64_t>(index_->num_rows(chunk), 0, kMaxCopiedRows));
   ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), bytes));
   if (!fits) return nullptr;
   return joiner.Finish();
@@ -629,7 +647,7 @@ arrow::Result<std::vector<ChunkPtr>> RecordingStore::ReadChunks(std::span<const 
   ARROW_RETURN_NOT_OK(
       ForEachMessage(*source_, MaxDecodedRun(*source_), ranges, [&](size_t request, std::string_view bytes, const auto&) -> arrow::Status {
         const size_t at = whole[request];
-        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodeSmall(bytes, chunks[at]));
+        ARROW_ASSIGN_OR_RAISE(auto chunk, DecodePlain(bytes, chunks[at], cache));
         if (chunk == nullptr) {
           ARROW_ASSIGN_OR_RAISE(chunk, DecodeMessage(bytes));
           ARROW_RETURN_NOT_OK(check(at, *chunk));

@@ -83,7 +83,8 @@ class RecordingStore {
  private:
   friend class RecordingOpener;
   RecordingStore() = default;
-  arrow::Result<ChunkPtr> DecodeSmall(std::string_view bytes, uint32_t chunk) const;
+  bool HoldsPlainValues(uint32_t chunk) const;
+  arrow::Result<ChunkPtr> DecodePlain(std::string_view bytes, uint32_t chunk, const ChunkCache* cache) const;
   StoreId id_;
   ByteSourcePtr source_;
   SegmentIndexPtr index_;

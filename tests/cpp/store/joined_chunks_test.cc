@@ -56,6 +56,9 @@ struct Shape {
   bool has_text = false;
   bool has_interleaved_ids = false;
   bool has_two_timelines = true;
+  // As columns that were sent: ids count up, with a gap in some chunks; each cell has one item, until there are `single_chunks` chunks.
+  bool ids_count_up = false;
+  uint64_t single_chunks = 0;
 };
 
 // A chunk of a few rows, or of so many, that follows the one before in time.
@@ -69,11 +72,14 @@ ChunkPtr MakeChunk(const Shape& shape, std::mt19937& random, uint64_t number, in
   if (rows == 0) rows = 1 + static_cast<int>(random() % 30);
   for (int row = 0; row < rows; ++row) {
     *time += 1 + static_cast<int64_t>(random() % 3);
-    const uint64_t id = shape.has_interleaved_ids ? random() % 1'000'000 : number * 10'000 + static_cast<uint64_t>(row);
+    const auto count = static_cast<uint64_t>(row);
+    RowId id{shape.has_interleaved_ids ? random() % 1'000'000 : number * 10'000 + count, count};
+    if (shape.ids_count_up) id = {number, count + (number % 3 == 0 && row > 4 ? 7 : 0)};
+    const bool is_single = number <= shape.single_chunks;
     std::vector<int64_t> times = {*time};
     if (shape.has_two_timelines) times.push_back(*time * 1000);
-    std::vector<std::shared_ptr<arrow::Array>> cells = {Numbers(random, 1 + static_cast<int>(random() % 2)),
-                                                        Positions(random, static_cast<int>(random() % 3))};
+    std::vector<std::shared_ptr<arrow::Array>> cells = {Numbers(random, is_single ? 1 : 1 + static_cast<int>(random() % 2)),
+                                                        Positions(random, is_single ? 1 : static_cast<int>(random() % 3))};
     if (shape.has_text) cells.push_back(Texts(random, 1));
     // At least one row of each has a value, or the column would not be in the index.
     if (shape.has_nulls && row > 0) {
@@ -81,7 +87,7 @@ ChunkPtr MakeChunk(const Shape& shape, std::mt19937& random, uint64_t number, in
         if (random() % 3 == 0) cell = nullptr;
       }
     }
-    EXPECT_TRUE(builder.AddRow({id, static_cast<uint64_t>(row)}, times, cells).ok());
+    EXPECT_TRUE(builder.AddRow(id, times, cells).ok());
   }
   return builder.Finish({number, 77}).ValueOrDie();
 }
@@ -122,8 +128,11 @@ class JoinedChunks : public testing::TestWithParam<rrd::Compression> {};
 
 TEST_P(JoinedChunks, HoldTheRowsOfAll) {
   std::mt19937 random(5);
-  for (const Shape& shape : {Shape{"/plain"}, Shape{"/nulls", true}, Shape{"/ids", false, false, true},
-                             Shape{"/frames", true, false, true, false}, Shape{"/text", true, true}}) {
+  for (const Shape& shape :
+       {Shape{"/plain"}, Shape{"/nulls", true}, Shape{"/ids", false, false, true}, Shape{"/frames", true, false, true, false},
+        Shape{"/text", true, true}, Shape{.entity = "/sent", .ids_count_up = true, .single_chunks = 350},
+        Shape{.entity = "/single", .single_chunks = 700},
+        Shape{.entity = "/single/nulls", .has_nulls = true, .ids_count_up = true, .single_chunks = 700}}) {
     SCOPED_TRACE(shape.entity);
     std::vector<ChunkPtr> chunks;
     int64_t time = 0;
@@ -137,7 +146,7 @@ TEST_P(JoinedChunks, HoldTheRowsOfAll) {
       const auto members = groups.Members(group);
       seen += members.size();
       std::vector<ChunkPtr> expected;
-      for (const ChunkPtr& chunk : store->ReadChunks(members).ValueOrDie()) expected.push_back(chunk);
+      for (const uint32_t member : members) expected.push_back(chunks[member]);
       const auto read = store->ReadGroups(std::span(&group, 1), &cache).ValueOrDie()[0];
       // Text is read chunk by chunk, and so from then on.
       EXPECT_EQ(read.size() > 1, shape.has_text);
@@ -152,6 +161,27 @@ TEST_P(JoinedChunks, HoldTheRowsOfAll) {
       EXPECT_EQ(store->ReadGroups(std::span(&group, 1), &cache).ValueOrDie()[0], read) << "kept";
     }
     EXPECT_GE(seen + groups.size(), chunks.size());
+  }
+}
+
+// Of plain values only their cells are kept, not the payload; and what counts up or is the same in all is not kept at all.
+TEST(ChunkCache, KeepsLittleMoreThanTheValues) {
+  std::mt19937 random(11);
+  const Shape shape{.entity = "/sent", .ids_count_up = true, .single_chunks = 100};
+  constexpr int kRows = 6'000;
+  constexpr int64_t kValueBytes = kRows * (8 + 3 * 4), kTimeBytes = kRows * 2 * 8;
+  std::vector<ChunkPtr> chunks;
+  int64_t time = 0;
+  for (uint64_t number = 1; number <= 3; ++number) chunks.push_back(MakeChunk(shape, random, number, &time, kRows));
+  const auto store = Open(Record(chunks, rrd::Compression::kLz4));
+  const std::vector<uint32_t> all = {0, 1, 2};
+  ChunkCache cache(int64_t{64} << 20), none(0);
+  const auto kept = store->ReadChunks(all, &cache).ValueOrDie(), alone = store->ReadChunks(all, &none).ValueOrDie();
+  for (const uint32_t i : all) {
+    EXPECT_TRUE(kept[i]->ToRecordBatch()->Equals(*chunks[i]->ToRecordBatch()));
+    EXPECT_TRUE(alone[i]->ToRecordBatch()->Equals(*chunks[i]->ToRecordBatch()));
+    EXPECT_LT(kept[i]->byte_size(), kValueBytes + kTimeBytes + 1'000);
+    EXPECT_GT(kept[i]->byte_size(), kValueBytes);
   }
 }
 
