@@ -175,3 +175,15 @@ def test_pyarrow(gaps: LazyDataset, expression: pc.Expression) -> None:
     equal(gaps.to_table(columns=["frame", "i"], filter=expression), want.select(["frame", "i"]))
     equal(gaps.head(3, columns=["i"], filter=expression), want.select(["i"]).slice(0, 3))
     equal(pa.Table.from_batches(gaps.to_batches(filter=expression), gaps.schema), want)
+
+
+def test_a_comparison_of_lists_may_be_null_where_no_list_is(tmp_path: Path) -> None:
+    name = "/a:Scalars:scalars"
+    lists = rr.open_recordings(write_gaps(tmp_path / "gaps.rrd")).filter_contents(["/a"]).scan("i")
+    assert lists.to_table()[name].null_count == 0
+    kind = lists.schema.field(name).type
+    same_as = [(None, 0, 0), ([0.0, 0.0], 24, 1)]
+    for value, known, equal_rows in same_as:
+        comparison = pc.field(name) == pa.scalar(value, kind)
+        assert lists.to_table(filter=comparison.is_valid()).num_rows == known
+        assert lists.to_table(filter=comparison).num_rows == equal_rows

@@ -347,7 +347,7 @@ arrow::Result<std::shared_ptr<const RowFilter>> RowFilter::Make(const cp::Expres
   }
   out->bounds_ = Bounds(out->expression_, index);
   out->bounds_.not_null = out->NotNull(out->expression_);
-  out->is_not_null_alone_ = IsNotNullAlone(out->expression_);
+  out->is_not_null_alone_ = out->list_comparisons_.empty() && IsNotNullAlone(out->expression_);
   return out;
 }
 

@@ -62,7 +62,7 @@ struct ScanStatistics {
   std::atomic<int64_t> chunks_found = 0;    // by those lookups
   std::atomic<int64_t> chunks_fetched = 0;  // and asked for, those in part among them
   std::atomic<int64_t> chunks_in_part = 0;  // without the values of some components
-  std::atomic<int64_t> bytes_fetched = 0;   // decoded
+  std::atomic<int64_t> bytes_fetched = 0;   // what they take decoded
   std::atomic<int64_t> rows = 0;            // given out
 };
 

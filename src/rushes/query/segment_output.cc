@@ -186,13 +186,12 @@ arrow::Result<std::shared_ptr<arrow::Array>> SegmentScan::MakeOutput(const ScanP
       if (n > 0) std::memcpy(values->mutable_data(), window.times.data() + begin, static_cast<size_t>(n) * 8);
       return arrow::MakeArray(arrow::ArrayData::Make(output.field->type(), n, {nullptr, std::move(values)}, 0));
     }
-    case ScanPlan::OutputKind::kOtherIndex:
+    case ScanPlan::OutputKind::kOtherIndex: {
       if (!plan_->query.index) return arrow::MakeArrayOfNull(output.field->type(), n);
-      {
-        const RowsBehind rows = FindRowsBehind(window, begin, end);
-        if (auto times = SliceOtherIndex(output.position, rows, n)) return times;
-        return MakeOtherIndex(output.position, rows, n);
-      }
+      const RowsBehind rows = FindRowsBehind(window, begin, end);
+      if (auto times = SliceOtherIndex(output.position, rows, n)) return times;
+      return MakeOtherIndex(output.position, rows, n);
+    }
     case ScanPlan::OutputKind::kOriginTime:
       return MakeOriginTimes(output, window, begin, end);
     case ScanPlan::OutputKind::kRowId:
