@@ -75,7 +75,6 @@ void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& val
 }
 
 ChunkPtr ChunkCache::Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) {
-  if (!MayKeep(data->byte_size())) return data;
   // Inserted before others are told of its times: whoever finds them equal finds the chunk here.
   Insert(owner, chunk, nullptr, data);
   {
@@ -86,9 +85,21 @@ ChunkPtr ChunkCache::Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) {
   const TimesPool::Place place{owner, chunk};
   std::vector<TimesPool::Earlier> earlier;
   const std::vector<TimesPool::Move> moves = times_.Share(*data, place, &earlier);
-  const ChunkPtr moved = ShareTimes(place, moves);
   for (const TimesPool::Earlier& other : earlier) ShareTimes(other.place, std::span(&other.move, 1));
-  return moved != nullptr ? moved : data;
+  const ChunkPtr moved = ShareTimes(place, moves);
+  return moved != nullptr ? moved : Apply(moves, data);
+}
+
+// The chunk with those times moved that still lie where they did.
+ChunkPtr ChunkCache::Apply(std::span<const TimesPool::Move> moves, const ChunkPtr& chunk) {
+  std::vector<std::shared_ptr<arrow::Buffer>> times(chunk->schema().timelines().size());
+  bool any = false;
+  for (const TimesPool::Move& move : moves) {
+    if (chunk->time_array(move.timeline)->data()->buffers[1] != move.from) continue;
+    times[static_cast<size_t>(move.timeline)] = move.to;
+    any = true;
+  }
+  return any ? chunk->WithTimes(times) : chunk;
 }
 
 ChunkCache::Item* ChunkCache::FindWhole(uint64_t owner, uint32_t chunk) {
@@ -98,7 +109,7 @@ ChunkCache::Item* ChunkCache::FindWhole(uint64_t owner, uint32_t chunk) {
   return place == nullptr ? nullptr : *place;
 }
 
-// Moves times of a chunk to where others have them, those that still lie where they did; null: it is not here any more.
+// Moves times of a chunk that is kept; null: it is not here (any more).
 ChunkPtr ChunkCache::ShareTimes(const TimesPool::Place& place, std::span<const TimesPool::Move> moves) {
   while (true) {
     ChunkPtr before;
@@ -108,15 +119,8 @@ ChunkPtr ChunkCache::ShareTimes(const TimesPool::Place& place, std::span<const T
       if (item == nullptr) return nullptr;
       before = item->data;
     }
-    std::vector<std::shared_ptr<arrow::Buffer>> times(before->schema().timelines().size());
-    bool any = false;
-    for (const TimesPool::Move& move : moves) {
-      if (before->time_array(move.timeline)->data()->buffers[1] != move.from) continue;
-      times[static_cast<size_t>(move.timeline)] = move.to;
-      any = true;
-    }
-    if (!any) return before;
-    ChunkPtr after = before->WithTimes(times);
+    ChunkPtr after = Apply(moves, before);
+    if (after == before) return before;
     std::list<Item> evicted;  // freed after the lock
     MutexLock lock(mutex_);
     Item* const item = FindWhole(place.owner, place.chunk);

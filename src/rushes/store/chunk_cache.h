@@ -37,7 +37,8 @@ class ChunkCache {
   bool MayKeep(int64_t byte_size) const { return byte_size <= budget_bytes_ / 4; }
   // `values`: the components whose values `data` has; null: all.
   void Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
-  // Inserts a chunk that is there whole and of which others may have the times: returns it as it is kept, with these shared.
+  // Inserts a chunk that is there whole and of which others may have the times: returns it as it is kept, with these shared, also if it
+  // is too large to be kept.
   ChunkPtr Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
   // A bundle in which the store's chunks `chunks` are (store_bundle.h), and where; `num_members` is how many are left from there on.
   BundlePart FindBundle(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_EXCLUDES(mutex_);
@@ -72,6 +73,7 @@ class ChunkCache {
   static std::string PartName(const ComponentList& values);
   static Item** Place(Store* store, uint32_t chunk, const std::string& part, bool add);
   BundlePart FindLocked(uint64_t owner, std::span<const uint32_t> chunks) RUSHES_REQUIRES(mutex_);
+  static ChunkPtr Apply(std::span<const TimesPool::Move> moves, const ChunkPtr& chunk);
   ChunkPtr ShareTimes(const TimesPool::Place& place, std::span<const TimesPool::Move> moves) RUSHES_EXCLUDES(mutex_);
   Item* FindWhole(uint64_t owner, uint32_t chunk) RUSHES_REQUIRES(mutex_);
   void Evict(std::list<Item>* evicted) RUSHES_REQUIRES(mutex_);
