@@ -60,7 +60,7 @@ def run_queries(names: list[str], arguments: argparse.Namespace) -> tuple[str, d
             )
         summaries.append(summary)
         if len(engines) == 2:
-            missed += query_cases.missed_targets(case, summary, summaries)
+            missed += query_cases.missed_targets(case, summary)
             broken += [f"{case.name}: {problem}" for problem in summary["tables"]["problems"]]
     text = (
         f"Measured on {machine_words()}; medians; official is rerun-sdk {OFFICIAL_VERSION}. "
