@@ -166,8 +166,8 @@ def test_missed_server_targets_are_named() -> None:
 
 
 def test_missed_query_targets_are_named() -> None:
-    def summary(name: str, scan_s: float, scan_ratio: float) -> dict:
-        ours = {"first_batch_median": 0.01, "scan_median": scan_s}
+    def summary(name: str, scan_ratio: float, first_batch_s: float = 0.01) -> dict:
+        ours = {"first_batch_median": first_batch_s, "scan_median": 0.01}
         return {
             "case": name,
             "scan_ratio": scan_ratio,
@@ -176,11 +176,18 @@ def test_missed_query_targets_are_named() -> None:
         }
 
     cases = {case.name: case for case in query_cases.CASES}
-    aligned, second = summary("aligned", 0.010, 31), summary("two_timelines", 0.013, 29)
-    assert query_cases.missed_targets(cases["aligned"], aligned, [aligned]) == []
-    assert query_cases.missed_targets(cases["two_timelines"], second, [aligned, second]) == [
+    extras = {"plain": 0.010, **dict.fromkeys(query_cases.EXTRAS, 0.012)}
+    aligned = summary("aligned", 31) | {"extras": extras}
+    assert query_cases.missed_targets(cases["aligned"], aligned) == []
+    extras["timeline"] = 0.013
+    assert query_cases.missed_targets(cases["aligned"], aligned) == [
+        "aligned: 1.30 times as long with a second timeline, target 1.25",
+    ]
+    assert query_cases.missed_targets(
+        cases["two_timelines"], summary("two_timelines", 29, 0.06)
+    ) == [
         "two_timelines: scan 29.0 times as fast, target 30",
-        "two_timelines: 1.30 times as long as aligned, target 1.25",
+        "two_timelines: first batch after 60.0 ms, target 50.0 ms",
     ]
 
 
