@@ -111,7 +111,8 @@ using ChunkPtr = std::shared_ptr<const Chunk>;
 // a column of their type in which every row is an empty list.
 using ComponentList = std::shared_ptr<const std::vector<std::string>>;
 
-// The offsets of lists of one item each, for as many of them: 0, 1, 2 … in a buffer that all share. Null: too many.
+// The offsets of lists of one item each, for as many of them: 0, 1, 2 … in a buffer that all share. Null: too many. Thread
+// safe.
 std::shared_ptr<arrow::Buffer> AscendingOffsets(int64_t num_lists);
 // A stand-in for a component column.
 std::shared_ptr<arrow::Array> MakeStandIn(const std::shared_ptr<arrow::DataType>& list_type, int64_t num_rows);

@@ -22,7 +22,10 @@ class RowIds {
   // num_rows x 16 big-endian bytes, which are kept.
   RowIds(std::shared_ptr<arrow::Buffer> bytes, int64_t num_rows) : num_rows_(num_rows), bytes_(std::move(bytes)) {}
 
+  explicit RowIds(RowId id) : num_rows_(1), runs_({{0, id}}) {}
+
   int64_t num_rows() const { return num_rows_; }
+  // 0 <= row < num_rows().
   RowId operator[](int64_t row) const {
     if (bytes_ != nullptr) return RowId::FromBytes(bytes_->data() + row * RowId::kNumBytes);
     const auto after = std::upper_bound(runs_.begin() + 1, runs_.end(), row, [](int64_t at, const Run& run) { return at < run.begin; });
@@ -47,7 +50,7 @@ class RowIds {
   std::vector<Run> runs_;
 };
 
-// Row ids, chunk after chunk. Not thread safe.
+// Row ids, chunk after chunk. Errors are those of the allocator. Not thread safe.
 class RowIdsBuilder {
  public:
   // `num_rows`: about as many will come in all.

@@ -468,7 +468,7 @@ void SegmentScan::ComputeCells(int position, Window* window) const {
       const int64_t a = TimeOf(cell), b = TimeOf(over);
       if (a != b) return a > b;
     }
-    const int order = CompareRowIds(*slots_[CellSlot(cell)].chunk, CellRow(cell), *slots_[CellSlot(over)].chunk, CellRow(over));
+    const auto order = CompareRowIds(*slots_[CellSlot(cell)].chunk, CellRow(cell), *slots_[CellSlot(over)].chunk, CellRow(over));
     // Of equal ids in one chunk the later row counts, of different chunks the one that starts first.
     return order > 0 || (order == 0 && CellSlot(cell) == CellSlot(over) && CellRow(cell) > CellRow(over));
   };
@@ -561,11 +561,9 @@ arrow::Status SegmentScan::KeepCarried() {
     };
     for (size_t t = 0; t < schema->timelines().size(); ++t) ARROW_RETURN_NOT_OK(copy_row(source.chunk->time_array(static_cast<int>(t))));
     for (size_t c = 0; c < schema->columns().size(); ++c) ARROW_RETURN_NOT_OK(copy_row(source.chunk->column(static_cast<int>(c))));
-    RowIdsBuilder row_ids(1);
-    ARROW_RETURN_NOT_OK(row_ids.Append(source.chunk->row_id(CellRow(cell)).bytes().data(), 1));
-    ARROW_ASSIGN_OR_RAISE(auto ids, row_ids.Finish());
     Loaded kept;
-    ARROW_ASSIGN_OR_RAISE(kept.chunk, Chunk::Make(source.chunk->id(), schema, std::move(ids), std::move(arrays)));
+    ARROW_ASSIGN_OR_RAISE(kept.chunk,
+                          Chunk::Make(source.chunk->id(), schema, RowIds(source.chunk->row_id(CellRow(cell))), std::move(arrays)));
     kept.binding = source.binding;
     for (size_t i = 0; i < source.columns.size(); ++i) {
       const auto& column = source.columns[i];

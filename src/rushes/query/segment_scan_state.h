@@ -15,10 +15,9 @@
 
 namespace rushes {
 
-// Of two rows, by their row ids: less than, equal to or greater than 0.
-inline int CompareRowIds(const Chunk& a, int64_t a_row, const Chunk& b, int64_t b_row) {
-  const auto order = a.row_id(a_row) <=> b.row_id(b_row);
-  return order < 0 ? -1 : order > 0;
+// How a row stands to another by their row ids.
+inline std::strong_ordering CompareRowIds(const Chunk& a, int64_t a_row, const Chunk& b, int64_t b_row) {
+  return a.row_id(a_row) <=> b.row_id(b_row);
 }
 
 // First position in [begin, end) of ascending values that is not less than `value`, searched from `begin` outward.

@@ -53,35 +53,31 @@ void ChunkCache::Find(uint64_t owner, std::span<const uint32_t> chunks, std::spa
   }
 }
 
-void ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) {
+ChunkPtr ChunkCache::Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) {
   const int64_t size = data->byte_size();
-  if (!MayKeep(size)) return;
+  if (!MayKeep(size)) return data;
   std::list<Item> evicted;  // freed after the lock
   std::string part = PartName(values);
   MutexLock lock(mutex_);
   Store& store = stores_[owner];
   Item** const place = Place(&store, chunk, part, /*add=*/true);
-  if (*place != nullptr) return;
+  if (*place != nullptr) return (*place)->data;
   items_.emplace_front();
   Item& item = items_.front();
   item.owner = owner;
   item.chunk = chunk;
   item.part = std::move(part);
-  item.data = std::move(data);
+  item.data = data;
   *place = &item;
   ++store.num_items;
   size_bytes_ += size;
   Evict(&evicted);
+  return data;
 }
 
 ChunkPtr ChunkCache::Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) {
   // Inserted before others are told of its times: whoever finds them equal finds the chunk here.
-  Insert(owner, chunk, nullptr, data);
-  {
-    MutexLock lock(mutex_);
-    const Item* const item = FindWhole(owner, chunk);
-    if (item != nullptr && item->data != data) return item->data;  // somebody else was faster
-  }
+  if (ChunkPtr kept = Insert(owner, chunk, nullptr, data); kept != data) return kept;  // somebody else was faster
   const TimesPool::Place place{owner, chunk};
   std::vector<TimesPool::Earlier> earlier;
   const std::vector<TimesPool::Move> moves = times_.Share(*data, place, &earlier);

@@ -35,8 +35,8 @@ class ChunkCache {
       RUSHES_EXCLUDES(mutex_);
   // Whether something of that size is kept: no more than a quarter of the budget.
   bool MayKeep(int64_t byte_size) const { return byte_size <= budget_bytes_ / 4; }
-  // `values`: the components whose values `data` has; null: all.
-  void Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
+  // `values`: the components whose values `data` has; null: all. Returns what was there before, else `data`, also if it is too large.
+  ChunkPtr Insert(uint64_t owner, uint32_t chunk, const ComponentList& values, ChunkPtr data) RUSHES_EXCLUDES(mutex_);
   // Inserts a chunk that is there whole and of which others may have the times: returns it as it is kept, with these shared, also if it
   // is too large to be kept.
   ChunkPtr Keep(uint64_t owner, uint32_t chunk, ChunkPtr data) RUSHES_EXCLUDES(mutex_);

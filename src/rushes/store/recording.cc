@@ -591,14 +591,23 @@ bool RecordingStore::HoldsPlainValues(uint32_t chunk) const {
   return true;
 }
 
-// A chunk of plain values the way of ChunkJoiner: for small ones it costs half of what Arrow's reader does, and what is kept of any takes a
-// part of the payload's memory. Null: only that reader can read it.
+namespace {
+
+// Whether the way of ChunkJoiner is worth its copies: for small chunks it costs half of what Arrow's reader does, and what a cache keeps of
+// any takes a part of the payload's memory. `all_bytes`: of what becomes one chunk; `member_bytes`: of the largest that it is made of.
+bool PaysToCopy(uint64_t member_bytes, uint64_t all_bytes, const ChunkCache* cache) {
+  return member_bytes <= ChunkGroups::kCheapMemberBytes || (cache != nullptr && cache->MayKeep(static_cast<int64_t>(all_bytes)));
+}
+
+}  // namespace
+
+// A chunk of plain values the way of ChunkJoiner, where that pays; null: it is for Arrow's reader.
 arrow::Result<ChunkPtr> RecordingStore::DecodePlain(std::string_view bytes, uint32_t chunk, const ChunkCache* cache) const {
   if (index_->is_static(chunk)) return nullptr;
-  if (const uint64_t size = index_->place(chunk).size_uncompressed; size > ChunkGroups::kCheapMemberBytes) {
-    const bool is_kept = cache != nullptr && cache->MayKeep(static_cast<int64_t>(size));
-    if (!is_kept || size > kMaxCopiedBytes || !HoldsPlainValues(chunk)) return nullptr;
-  }
+  const uint64_t size = index_->place(chunk).size_uncompressed;
+  if (!PaysToCopy(size, size, cache)) return nullptr;
+  // To find out by decompressing it would be dear where it is large.
+  if (size > ChunkGroups::kCheapMemberBytes && (size > kMaxCopiedBytes || !HoldsPlainValues(chunk))) return nullptr;
   MessageJoiner joiner(std::clamp<int64_t>(index_->num_rows(chunk), 0, kMaxCopiedRows));
   ARROW_ASSIGN_OR_RAISE(const bool fits, joiner.Add(index_->id(chunk), bytes));
   if (!fits) return nullptr;
@@ -699,8 +708,7 @@ arrow::Result<std::vector<std::vector<ChunkPtr>>> RecordingStore::ReadGroups(std
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (joined[i] != nullptr) continue;
     const ChunkGroups::Summary& summary = all.summary(wanted[i]);
-    const bool is_kept = cache != nullptr && cache->MayKeep(static_cast<int64_t>(summary.size_uncompressed));
-    is_tried[i] = !all.IsDissolved(wanted[i]) && (is_kept || summary.max_member_bytes <= ChunkGroups::kCheapMemberBytes);
+    is_tried[i] = !all.IsDissolved(wanted[i]) && PaysToCopy(summary.max_member_bytes, summary.size_uncompressed, cache);
     (is_tried[i] ? together : alone).Add(all.Members(wanted[i]), i);
     if (is_tried[i]) joiners[i].emplace(summary.num_rows);
   }

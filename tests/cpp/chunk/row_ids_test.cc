@@ -96,6 +96,7 @@ TEST(RowIds, KeepBytesThatTheyAreGiven) {
   const RowIds found(bytes, 10);
   ExpectIds(found, ids);
   EXPECT_EQ(found.byte_size(), 160);
+  ExpectIds(RowIds(ids[4]), {ids[4]});
   EXPECT_EQ(std::static_pointer_cast<arrow::FixedSizeBinaryArray>(found.ToArray())->raw_values(), bytes->data());
 }
 

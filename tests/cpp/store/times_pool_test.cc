@@ -14,21 +14,23 @@
 namespace rushes {
 namespace {
 
+// 100 rows at 0, 1, 2 … and `last`.
+ChunkPtr MakeChunk(uint64_t id, int64_t last) {
+  ChunkBuilder builder(EntityPath::Parse("/signal"), {{"frame", TimeType::kSequence}});
+  builder.AddColumn({.archetype = {}, .component = "Scalars:scalars", .component_type = {}}, arrow::float64());
+  for (int64_t row = 0; row < 100; ++row) {
+    arrow::DoubleBuilder numbers;
+    EXPECT_TRUE(numbers.Append(static_cast<double>(row)).ok());
+    EXPECT_TRUE(builder.AddRow({id, static_cast<uint64_t>(row)}, {row == 99 ? last : row}, {numbers.Finish().ValueOrDie()}).ok());
+  }
+  return builder.Finish({id, 0}).ValueOrDie();
+}
+
 // Chunks with equal times share them; the rest is as it was.
 TEST(TimesPool, SharesEqualTimes) {
-  const auto make = [](uint64_t id, int64_t last) {
-    ChunkBuilder builder(EntityPath::Parse("/signal"), {{"frame", TimeType::kSequence}});
-    builder.AddColumn({.archetype = {}, .component = "Scalars:scalars", .component_type = {}}, arrow::float64());
-    for (int64_t row = 0; row < 100; ++row) {
-      arrow::DoubleBuilder numbers;
-      EXPECT_TRUE(numbers.Append(static_cast<double>(row)).ok());
-      EXPECT_TRUE(builder.AddRow({id, static_cast<uint64_t>(row)}, {row == 99 ? last : row}, {numbers.Finish().ValueOrDie()}).ok());
-    }
-    return builder.Finish({id, 0}).ValueOrDie();
-  };
   ChunkCache cache(int64_t{1} << 20);
-  const ChunkPtr first = cache.Keep(7, 1, make(1, 99)), other = cache.Keep(7, 2, make(2, 200)), second = cache.Keep(8, 3, make(3, 99)),
-                 third = cache.Keep(7, 4, make(4, 99));
+  const ChunkPtr first = cache.Keep(7, 1, MakeChunk(1, 99)), other = cache.Keep(7, 2, MakeChunk(2, 200)),
+                 second = cache.Keep(8, 3, MakeChunk(3, 99)), third = cache.Keep(7, 4, MakeChunk(4, 99));
   EXPECT_NE(first->times(0), second->times(0));  // the first one's are part of its own bytes
   // Until there are others: from then on it is found with theirs.
   const uint32_t number = 1;
@@ -49,6 +51,17 @@ TEST(TimesPool, SharesEqualTimes) {
     EXPECT_TRUE(chunk->ToRecordBatch()->ValidateFull().ok());
   }
   EXPECT_EQ(other->times(0)[99], 200);
+}
+
+// What the cache cannot keep shares its times all the same, with whatever of them is alive.
+TEST(TimesPool, SharesTimesOfWhatIsNotKept) {
+  ChunkCache none(0);
+  const ChunkPtr first = none.Keep(7, 1, MakeChunk(1, 99)), second = none.Keep(7, 2, MakeChunk(2, 99)),
+                 third = none.Keep(7, 3, MakeChunk(3, 99));
+  EXPECT_EQ(none.size_bytes(), 0);
+  EXPECT_NE(first->times(0), second->times(0));  // the first one's are part of its own bytes
+  EXPECT_EQ(second->times(0), third->times(0));
+  EXPECT_TRUE(third->ToRecordBatch()->Equals(*MakeChunk(3, 99)->ToRecordBatch()));
 }
 
 // However threads meet: in the end all that are kept share.
